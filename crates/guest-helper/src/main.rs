@@ -1,0 +1,2 @@
+//! The first and only program of a test guest.
+fn main() {}

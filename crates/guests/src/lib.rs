@@ -1,0 +1,2 @@
+//! Boots test guests.
+#![forbid(unsafe_code)]
