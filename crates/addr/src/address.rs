@@ -1,0 +1,164 @@
+use core::fmt;
+
+use crate::{ByteLen, PAGE_SIZE};
+
+/// What [`VirtAddr`], [`PhysAddr`] and [`FileOffset`] have in common: a position that moves by a
+/// [`ByteLen`].
+///
+/// Generic code such as [`AddrRange`](crate::AddrRange) needs it; other code names the type.
+pub trait Address: Copy + Ord + fmt::Debug + fmt::LowerHex {
+    /// The position that is `len` bytes further up, or `None` past 2^64 - 1.
+    #[must_use]
+    fn checked_add(self, len: ByteLen) -> Option<Self>;
+    /// The position that is `len` bytes further down, or `None` below 0.
+    #[must_use]
+    fn checked_sub(self, len: ByteLen) -> Option<Self>;
+    /// How many bytes `self` lies above `base`, or `None` if it lies below.
+    #[must_use]
+    fn checked_offset_from(self, base: Self) -> Option<ByteLen>;
+}
+
+macro_rules! address {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Wraps a raw value; every value is allowed.
+            #[must_use]
+            pub const fn new(raw: u64) -> Self {
+                Self(raw)
+            }
+
+            /// The raw value.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The position that is `len` bytes further up, or `None` past 2^64 - 1.
+            #[must_use]
+            pub const fn checked_add(self, len: ByteLen) -> Option<Self> {
+                match self.0.checked_add(len.get()) {
+                    Some(raw) => Some(Self(raw)),
+                    None => None,
+                }
+            }
+
+            /// The position that is `len` bytes further down, or `None` below 0.
+            #[must_use]
+            pub const fn checked_sub(self, len: ByteLen) -> Option<Self> {
+                match self.0.checked_sub(len.get()) {
+                    Some(raw) => Some(Self(raw)),
+                    None => None,
+                }
+            }
+
+            /// The position that is `len` bytes further up, modulo 2^64. Callers say why they wrap.
+            #[must_use]
+            pub const fn wrapping_add(self, len: ByteLen) -> Self {
+                Self(self.0.wrapping_add(len.get()))
+            }
+
+            /// The distance from `base` up to `self`, modulo 2^64. Callers say why they wrap.
+            #[must_use]
+            pub const fn wrapping_offset_from(self, base: Self) -> ByteLen {
+                ByteLen::new(self.0.wrapping_sub(base.0))
+            }
+
+            /// How many bytes `self` lies above `base`, or `None` if it lies below.
+            #[must_use]
+            pub const fn checked_offset_from(self, base: Self) -> Option<ByteLen> {
+                match self.0.checked_sub(base.0) {
+                    Some(len) => Some(ByteLen::new(len)),
+                    None => None,
+                }
+            }
+
+            /// How many bytes lie from here to the end of the 64-bit space, less one where that
+            /// number (2^64, at address 0) has no representation.
+            #[must_use]
+            pub const fn bytes_to_top(self) -> ByteLen {
+                match 0_u64.wrapping_sub(self.0) {
+                    0 => ByteLen::new(u64::MAX),
+                    len => ByteLen::new(len),
+                }
+            }
+
+            /// The start of the page that holds this position.
+            #[must_use]
+            pub const fn page_start(self) -> Self {
+                Self(self.0 & !PAGE_SIZE.low_mask())
+            }
+
+            /// The position inside its page, below [`PAGE_SIZE`].
+            #[must_use]
+            pub const fn page_offset(self) -> ByteLen {
+                ByteLen::new(self.0 & PAGE_SIZE.low_mask())
+            }
+
+            /// Whether this is the first byte of a page.
+            #[must_use]
+            pub const fn is_page_aligned(self) -> bool {
+                self.page_offset().is_zero()
+            }
+
+            /// This position rounded up to a page, or `None` past the last page.
+            #[must_use]
+            pub const fn checked_page_align_up(self) -> Option<Self> {
+                match self.0.checked_add(PAGE_SIZE.low_mask()) {
+                    Some(raw) => Some(Self(raw & !PAGE_SIZE.low_mask())),
+                    None => None,
+                }
+            }
+        }
+
+        impl Address for $name {
+            fn checked_add(self, len: ByteLen) -> Option<Self> {
+                self.checked_add(len)
+            }
+            fn checked_sub(self, len: ByteLen) -> Option<Self> {
+                self.checked_sub(len)
+            }
+            fn checked_offset_from(self, base: Self) -> Option<ByteLen> {
+                self.checked_offset_from(base)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+
+        impl fmt::LowerHex for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::LowerHex::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+address! {
+    /// A virtual address of the target's kernel (or, for a process, of that process). It may be
+    /// anything, canonical or not: it says where somebody wants to look, not that something is there.
+    VirtAddr
+}
+
+address! {
+    /// A physical address as the target machine sees it (guest-physical for a guest).
+    PhysAddr
+}
+
+address! {
+    /// A position in a file.
+    FileOffset
+}
