@@ -4,8 +4,8 @@ use vread_addr::ByteLen;
 
 /// How far a copy into an [`IovIter`](crate::IovIter) got, and why it stopped there.
 ///
-/// `copied + zeroed` is less than what was asked for exactly when `stopped` is `Some`, or when the
-/// iterator was shorter than the request.
+/// `copied + zeroed` is less than what was asked for exactly when `stopped` is `Some`. An iterator that
+/// is full refuses the next byte like one that is not resident: with [`Stop::DestFault`].
 #[must_use = "a short copy is not a success"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {

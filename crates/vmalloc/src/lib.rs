@@ -1,0 +1,23 @@
+//! Virtually contiguous areas, and reading them: Linux's `vread_iter`.
+//!
+//! Vmalloc space is a range of addresses in which areas lie, each followed by a guard page, with
+//! nothing between them. [`vread_iter`] delivers any part of it: mapped pages as they are, and zeros
+//! for all that is not there or must not be touched. It takes what it needs through two small traits:
+//! [`VmapSpace`] (which area comes next, which pages are behind this address) and
+//! [`PageSource`](vread_iov_iter::PageSource) (the bytes of those pages). A guest's kernel seen from
+//! outside, and somebody's own kernel answer the same two questions.
+//!
+//! The crate knows nothing of page tables, guests, files or processes; it is `no_std` and has no
+//! unsafe code. Facts are cited by the ids of the behavioural specification (`V…`, `R…`).
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod area;
+mod flags;
+mod space;
+mod vread_iter;
+
+pub use area::{AreaContent, VmStruct, VmapArea};
+pub use flags::{VmFlags, VmapAreaFlags};
+pub use space::{PageRun, VmapSpace};
+pub use vread_iter::vread_iter;

@@ -1,0 +1,130 @@
+use vread_addr::{ByteLen, VirtAddr};
+use vread_iov_iter::{Destination, IovIter, PageSource, Progress};
+
+use crate::{AreaContent, PageRun, VmapArea, VmapSpace};
+
+/// Copies `count` bytes of vmalloc space from `addr` into `iter`, with zeros for all that is not there
+/// (spec C).
+///
+/// Holes never make the result short: it is short only where `iter` refused a byte, or where
+/// `addr + count` would wrap, which ends the read at the top of the address space (R2, R18). The
+/// destination is never faulted in; that is for the caller to do, with no area held, before it asks
+/// for the rest.
+///
+/// Two differences to Linux 7.2, both on purpose. A page of a block area is read for what it is; the
+/// kernel reads the first page of its run instead (R24 to R26). And a copy is as long as the pages lie
+/// one after another, where the kernel's is a page.
+pub fn vread_iter<D, S>(
+    space: &S,
+    iter: &mut IovIter<'_, D>,
+    addr: VirtAddr,
+    count: ByteLen,
+) -> Progress
+where
+    D: Destination,
+    S: VmapSpace + PageSource<D>,
+{
+    let mut read = Reading {
+        iter,
+        addr,
+        left: count.min(addr.bytes_to_top()),
+        total: Progress::default(),
+    };
+    let mut search = addr;
+    while !read.is_over() {
+        let within = read.end().wrapping_offset_from(search);
+        let area = match space.find_vmap_area_exceed_addr_lock(search, within) {
+            Ok(Some(area)) => area,
+            Ok(None) => {
+                read.zeros(read.left);
+                break;
+            }
+            Err(failure) => {
+                read.step(Progress::failed(failure));
+                break;
+            }
+        };
+        let before = area
+            .range
+            .start()
+            .checked_offset_from(read.addr)
+            .unwrap_or_default();
+        if before >= read.left {
+            drop(area);
+            read.zeros(read.left);
+            break;
+        }
+        // R17: go on behind this area, not at the cursor, so that the search always moves up.
+        search = area.range.end();
+        read.area(space, &area, before);
+    }
+    read.total
+}
+
+/// A read under way: `total` is done, the next byte is that at `addr`, and `left` are to come.
+struct Reading<'r, 'i, D> {
+    iter: &'r mut IovIter<'i, D>,
+    addr: VirtAddr,
+    left: ByteLen,
+    total: Progress,
+}
+
+impl<D: Destination> Reading<'_, '_, D> {
+    fn is_over(&self) -> bool {
+        self.left.is_zero() || self.total.stopped.is_some()
+    }
+
+    /// The address behind the last byte; 0 for the top of the address space.
+    fn end(&self) -> VirtAddr {
+        // WRAP: the end of a read that reaches the top is 2^64, that is 0.
+        self.addr.wrapping_add(self.left)
+    }
+
+    fn step(&mut self, step: Progress) {
+        // WRAP: as for `end`.
+        self.addr = self.addr.wrapping_add(step.advanced());
+        self.left = self.left.saturating_sub(step.advanced());
+        self.total = self.total.then(step);
+    }
+
+    fn zeros(&mut self, len: ByteLen) {
+        let done = self.iter.zero_nofault(len.to_usize_clamped());
+        self.step(Progress::zeroed(ByteLen::from_usize(done)).or_dest_fault(len));
+    }
+
+    /// One area's turn, with the area held: `before` zeros, then what it has (R7 to R16). Nothing of
+    /// the guard page behind it: those zeros are part of the next gap.
+    fn area<S>(&mut self, space: &S, area: &VmapArea, before: ByteLen)
+    where
+        S: VmapSpace + PageSource<D>,
+    {
+        let (len, untouchable) = match area.content() {
+            AreaContent::Skip => return,
+            AreaContent::Zeros { len } => (len, true),
+            AreaContent::Pages { len } => (len, false),
+        };
+        let start = area.range.start();
+        let Some(content_end) = start.checked_add(len).filter(|end| *end > self.addr) else {
+            return;
+        };
+        if !before.is_zero() {
+            self.zeros(before);
+        }
+        while !self.is_over() && self.addr < content_end {
+            let rest = content_end.wrapping_offset_from(self.addr).min(self.left);
+            if untouchable {
+                self.zeros(rest);
+                continue;
+            }
+            match space.vmalloc_to_run(self.addr, rest) {
+                Ok(PageRun::Mapped { phys, len }) if !len.is_zero() => {
+                    let len = len.min(rest);
+                    let step = space.copy_run_to_iter_nofault(phys, len, self.iter);
+                    self.step(step.or_dest_fault(len));
+                }
+                Ok(run) => self.zeros(run.len().max(ByteLen::new(1)).min(rest)),
+                Err(failure) => self.step(Progress::failed(failure)),
+            }
+        }
+    }
+}
