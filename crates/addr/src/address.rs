@@ -105,6 +105,16 @@ macro_rules! address {
                 self.page_offset().is_zero()
             }
 
+            /// This position rounded up to a multiple of `align`, which is a power of two, or `None` past
+            /// the last such multiple.
+            #[must_use]
+            pub const fn checked_align_up(self, align: ByteLen) -> Option<Self> {
+                match self.0.checked_add(align.low_mask()) {
+                    Some(raw) => Some(Self(raw & !align.low_mask())),
+                    None => None,
+                }
+            }
+
             /// This position rounded up to a page, or `None` past the last page.
             #[must_use]
             pub const fn checked_page_align_up(self) -> Option<Self> {

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod arena;
 mod elf;
 mod error;
 mod image;
@@ -21,6 +22,7 @@ mod offsets;
 mod read_kcore_iter;
 mod segment;
 
+pub use arena::arena_segments;
 pub use elf::ElfMachine;
 pub use error::KcoreError;
 pub use image::{KcoreImage, Place, PlacedSegment};

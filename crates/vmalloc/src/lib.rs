@@ -12,12 +12,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod area;
+mod arena;
 mod flags;
 mod space;
 mod vread_iter;
 
 pub use area::{AreaContent, VmStruct, VmapArea};
+pub use arena::{AreaGuard, Arena, ArenaError, FrameProvider, HeapFrames};
 pub use flags::{VmFlags, VmapAreaFlags};
 pub use space::{PageRun, VmapSpace};
 pub use vread_iter::vread_iter;

@@ -1,0 +1,159 @@
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+use vread_addr::{ByteLen, PAGE_SHIFT, PAGE_SIZE, Pfn, VirtAddr};
+
+use crate::PageRun;
+
+/// The entries of one table, as on every 64-bit machine with pages of 4 KiB.
+const FANOUT_BITS: u32 = 9;
+const FANOUT: usize = 1 << FANOUT_BITS;
+const INDEX_MASK: u64 = (1 << FANOUT_BITS) - 1;
+
+/// Which frame is behind a page of the arena's window.
+///
+/// A radix tree whose tables are made on first use and kept, as Linux keeps its kernel's: so a walk
+/// takes no lock. An entry changes only while the area around it is not readable, or by a holder of
+/// that area's lock.
+pub(super) struct PageTable {
+    base: VirtAddr,
+    levels: u32,
+    root: Table,
+}
+
+enum Table {
+    Inner(Box<[Once<Table>]>),
+    /// 0 for nothing mapped, else the frame's number plus one.
+    Leaf(Box<[AtomicU64]>),
+}
+
+impl Table {
+    fn new(level: u32) -> Self {
+        match level {
+            0 => Self::Leaf((0..FANOUT).map(|_| AtomicU64::new(0)).collect()),
+            _ => Self::Inner((0..FANOUT).map(|_| Once::new()).collect()),
+        }
+    }
+}
+
+impl PageTable {
+    /// An empty table for the pages of a window of `len` bytes from `base`, which is page aligned.
+    pub(super) fn new(base: VirtAddr, len: ByteLen) -> Self {
+        let pages = len.get().div_ceil(PAGE_SIZE.get());
+        let bits = u64::BITS.saturating_sub(pages.saturating_sub(1).leading_zeros());
+        let levels = bits.div_ceil(FANOUT_BITS).max(1);
+        Self {
+            base,
+            levels,
+            root: Table::new(levels.saturating_sub(1)),
+        }
+    }
+
+    /// What is mapped at `addr`, a run of at most `max` bytes that ends with this leaf table at the
+    /// latest (V27).
+    pub(super) fn run(&self, addr: VirtAddr, max: ByteLen) -> PageRun {
+        let first = PAGE_SIZE.saturating_sub(addr.page_offset());
+        let hole = PageRun::Hole {
+            len: first.min(max),
+        };
+        let Some(page) = self.page_index(addr) else {
+            return hole;
+        };
+        let Some(leaf) = self.leaf(page) else {
+            return hole;
+        };
+        let mut entries = leaf
+            .iter()
+            .skip(slot(page))
+            .map(|entry| entry.load(Ordering::Acquire));
+        let Some(start) = entries.next() else {
+            return hole;
+        };
+        let mut len = first;
+        let mut next = start;
+        for entry in entries {
+            next = match start {
+                0 => 0,
+                // WRAP: frame numbers stay far below 2^64.
+                _ => next.wrapping_add(1),
+            };
+            if len >= max || entry != next {
+                break;
+            }
+            len = len.saturating_add(PAGE_SIZE);
+        }
+        let len = len.min(max);
+        let phys = start
+            .checked_sub(1)
+            .and_then(|frame| Pfn::new(frame).checked_start())
+            .and_then(|frame| frame.checked_add(addr.page_offset()));
+        match phys {
+            Some(phys) => PageRun::Mapped { phys, len },
+            None => PageRun::Hole { len },
+        }
+    }
+
+    /// The frame behind `addr`.
+    pub(super) fn get(&self, addr: VirtAddr) -> Option<Pfn> {
+        let page = self.page_index(addr)?;
+        let entry = self.leaf(page)?.get(slot(page))?.load(Ordering::Acquire);
+        entry.checked_sub(1).map(Pfn::new)
+    }
+
+    /// Maps `frame`, or nothing, at `addr`; tables on the way are made.
+    pub(super) fn set(&self, addr: VirtAddr, frame: Option<Pfn>) {
+        let Some(page) = self.page_index(addr) else {
+            return;
+        };
+        let value = frame.and_then(|frame| frame.get().checked_add(1));
+        let mut table = &self.root;
+        let mut level = self.levels;
+        // Once a level, and a leaf is at the bottom.
+        loop {
+            level = level.saturating_sub(1);
+            match table {
+                Table::Leaf(entries) => {
+                    if let Some(entry) = entries.get(slot(page)) {
+                        entry.store(value.unwrap_or(0), Ordering::Release);
+                    }
+                    return;
+                }
+                Table::Inner(tables) => {
+                    let Some(inner) = tables.get(slot(upper(page, level))) else {
+                        return;
+                    };
+                    table = inner.call_once(|| Table::new(level.saturating_sub(1)));
+                }
+            }
+        }
+    }
+
+    fn page_index(&self, addr: VirtAddr) -> Option<u64> {
+        let offset = addr.checked_offset_from(self.base)?;
+        let page = offset.get() >> PAGE_SHIFT;
+        (upper(page, self.levels) == 0).then_some(page)
+    }
+
+    fn leaf(&self, page: u64) -> Option<&[AtomicU64]> {
+        let mut table = &self.root;
+        let mut level = self.levels;
+        loop {
+            level = level.saturating_sub(1);
+            match table {
+                Table::Leaf(entries) => return Some(entries),
+                Table::Inner(tables) => table = tables.get(slot(upper(page, level)))?.get()?,
+            }
+        }
+    }
+}
+
+/// The part of a page's index that selects tables at `level` and above.
+fn upper(page: u64, level: u32) -> u64 {
+    page.checked_shr(level.saturating_mul(FANOUT_BITS))
+        .unwrap_or(0)
+}
+
+fn slot(index: u64) -> usize {
+    usize::try_from(index & INDEX_MASK).unwrap_or(0)
+}

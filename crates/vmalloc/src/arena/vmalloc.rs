@@ -1,0 +1,67 @@
+use lock_api::RawRwLock;
+use vread_addr::{ByteLen, PAGE_SIZE, PageCount, VirtAddr, VirtRange};
+
+use super::area_state::AreaKind;
+use super::{Arena, ArenaError, FrameProvider, vm_struct};
+use crate::VmFlags;
+
+impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
+    /// An area of `size` bytes, rounded up to pages, all zero. Returns its first address.
+    ///
+    /// (Linux's `vmalloc` leaves what was in the pages; here no allocation ever shows the bytes of an
+    /// earlier one, so that this and `vzalloc` are the same.)
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::ZeroSize`], [`ArenaError::TooLarge`], [`ArenaError::NoSpace`],
+    /// [`ArenaError::OutOfFrames`].
+    #[doc(alias = "vzalloc")]
+    pub fn vmalloc(&self, size: ByteLen) -> Result<VirtAddr, ArenaError> {
+        self.vmalloc_range(size, PAGE_SIZE, self.window())
+    }
+
+    /// An area as from [`vmalloc`](Self::vmalloc) that starts at a multiple of `align`, a power of two
+    /// of at least a page, and lies in `within` with its guard page: the lowest that fits (V13).
+    ///
+    /// # Errors
+    ///
+    /// As for `vmalloc`, and [`ArenaError::Alignment`].
+    #[doc(alias = "__vmalloc_node_range")]
+    pub fn vmalloc_range(
+        &self,
+        size: ByteLen,
+        align: ByteLen,
+        within: VirtRange,
+    ) -> Result<VirtAddr, ArenaError> {
+        let pages = PageCount::to_hold(size);
+        // V9: listed, then filled, then shown.
+        let vm = vm_struct(VmFlags::ALLOC | VmFlags::UNINITIALIZED);
+        let shared = self.new_area(size, align, within, AreaKind::Vmalloc, vm)?;
+        let start = shared.read().area.range.start();
+        let frames = match self.take_frames(pages) {
+            Ok(frames) => frames,
+            Err(error) => {
+                self.index.write().remove(start);
+                return Err(error);
+            }
+        };
+        self.map(start, &frames);
+        let mut area = shared.write();
+        area.frames = frames;
+        if let Some(vm) = &mut area.area.vm {
+            vm.nr_pages = pages;
+            vm.flags.remove(VmFlags::UNINITIALIZED);
+        }
+        Ok(start)
+    }
+
+    /// Frees the area that starts at `addr`. A reader under way sees its bytes or zeros, and no one
+    /// sees them afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::NotAnArea`], [`ArenaError::InsideArea`], [`ArenaError::WrongKind`].
+    pub fn vfree(&self, addr: VirtAddr) -> Result<(), ArenaError> {
+        self.free_area(addr, AreaKind::Vmalloc, "vfree")
+    }
+}

@@ -1,0 +1,40 @@
+use lock_api::RawRwLock;
+use vread_addr::{ByteLen, PhysAddr, VirtAddr};
+use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
+
+use super::area_state::AreaGuard;
+use super::{Arena, FrameProvider};
+use crate::{PageRun, VmapSpace};
+
+impl<P: FrameProvider, R: RawRwLock> VmapSpace for Arena<P, R> {
+    type Locked<'a>
+        = AreaGuard<R>
+    where
+        Self: 'a;
+
+    fn find_vmap_area_exceed_addr_lock(
+        &self,
+        addr: VirtAddr,
+        _within: ByteLen,
+    ) -> Result<Option<AreaGuard<R>>, SourceFailure> {
+        // An area that is freed between the search and the lock is in transition by then, and counts as
+        // the hole that it was at that instant; Linux searches again (V19).
+        let found = self.index.read().find_exceeding(addr);
+        Ok(found.map(|area| AreaGuard::lock(&area)))
+    }
+
+    fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure> {
+        Ok(self.table.run(addr, max))
+    }
+}
+
+impl<D: Destination, P: PageSource<D>, R> PageSource<D> for Arena<P, R> {
+    fn copy_run_to_iter_nofault(
+        &self,
+        start: PhysAddr,
+        len: ByteLen,
+        iter: &mut IovIter<'_, D>,
+    ) -> Progress {
+        self.frames.copy_run_to_iter_nofault(start, len, iter)
+    }
+}
