@@ -1,0 +1,26 @@
+//! From a word on the command line to something with memory.
+//!
+//! The crate finds a target and the places where its memory lies. For a guest of QEMU all of that is
+//! QEMU's own word, over QMP: nothing is guessed from the type of the machine, and nothing in the guest
+//! has to help.
+//!
+//! It does not know how bytes are copied (that is `physmem`), what they mean (`linux`), nor who reads
+//! them (the faces).
+//!
+//! ```
+//! use std::ffi::OsStr;
+//! use vread_targets::TargetWord;
+//!
+//! let word = TargetWord::parse(OsStr::new("qemu:/run/vm.sock"))?;
+//! assert_eq!(word, TargetWord::QemuSocket("/run/vm.sock".into()));
+//! # Ok::<(), vread_targets::TargetError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod qemu;
+mod word;
+
+pub use error::TargetError;
+pub use qemu::{GuestRam, QemuGuest, Sharing};
+pub use word::TargetWord;
