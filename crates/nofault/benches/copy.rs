@@ -1,0 +1,5 @@
+//! Copies of this crate against `memcpy`.
+
+fn main() {
+    divan::main();
+}

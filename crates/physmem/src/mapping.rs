@@ -1,0 +1,107 @@
+//! A file's pages in our own address space, only ever read, and only through copies that survive their
+//! going away.
+#![expect(
+    unsafe_code,
+    reason = "maps memory that another process writes, and copies out of it"
+)]
+
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use vread_iov_iter::IovIter;
+use vread_nofault::{Fault, UserBuf};
+
+use crate::backing_file::BackingFile;
+
+/// A shared, read-only mapping.
+///
+/// # Invariants
+///
+/// `[base, base + len)` is a mapping of our own with `PROT_READ`, which nobody else knows; no reference
+/// to it is ever made, since another process may write its bytes or take them away.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: reading the bytes is sound from any thread, the mapping stays until the last owner drops it.
+unsafe impl Send for Mapping {}
+// SAFETY: likewise; there is no access but raw copies out of it.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of the file from `offset` on, which must be a multiple of the page size.
+    pub(crate) fn shared(file: &BackingFile, offset: u64, len: usize) -> rustix::io::Result<Self> {
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let base = unsafe {
+            mm::mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ,
+                flags,
+                file.file(),
+                offset,
+            )
+        }?;
+        // The memory of another machine has no place in our own core dump. Advice may be refused.
+        // SAFETY: our own new mapping; the advice changes no content.
+        let _advice_only = unsafe { mm::madvise(base, len, Advice::LinuxDontDump) };
+        let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        // INVARIANT: mapped just now, for reading.
+        Ok(Self { base, len })
+    }
+
+    /// The 8 bytes at `at`, or `None` if they cannot be read or reach beyond the mapping.
+    #[inline]
+    pub(crate) fn load_u64(&self, at: usize) -> Option<u64> {
+        if at > self.len.checked_sub(size_of::<u64>())? {
+            return None;
+        }
+        let src = self.base.as_ptr().wrapping_add(at);
+        // SAFETY: by the check above inside our own mapping of ordinary memory.
+        unsafe { vread_nofault::load_u64(src.cast()) }
+    }
+
+    /// Copies `dst.len()` bytes from `at` on; tells whether all of them arrived.
+    #[inline]
+    pub(crate) fn read(&self, at: usize, dst: &mut [u8]) -> bool {
+        if self.len.checked_sub(dst.len()).is_none_or(|last| at > last) {
+            return false;
+        }
+        let src = self.base.as_ptr().wrapping_add(at);
+        // SAFETY: 1. an exclusive slice; 2. by the check above inside our own mapping of ordinary memory.
+        let outcome = unsafe { vread_nofault::copy_foreign(dst.as_mut_ptr(), src, dst.len()) };
+        outcome.fault.is_none()
+    }
+
+    /// Copies up to `len` bytes from `at` on into `iter`. Returns the bytes done, and what stopped it if
+    /// that is fewer than `len` and not the end of `iter`.
+    pub(crate) fn copy_to_iter(
+        &self,
+        at: usize,
+        len: usize,
+        iter: &mut IovIter<'_, UserBuf<'_>>,
+    ) -> (usize, Option<Fault>) {
+        let len = len.min(self.len.saturating_sub(at));
+        let mut fault = None;
+        let copied = iter.walk(len, |piece| {
+            let (dst, room) = piece.dest.part_mut(piece.at, piece.len);
+            let src = self.base.as_ptr().wrapping_add(at).wrapping_add(piece.done);
+            // SAFETY: 1. a part of the reader's buffer, by the contract of `UserBuf`;
+            //         2. `at + done + room <= len`, inside our own mapping of ordinary memory.
+            let outcome = unsafe { vread_nofault::copy_foreign(dst, src, room) };
+            fault = outcome.fault;
+            outcome.done
+        });
+        (copied, fault)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and nobody can read it any more.
+        let _cannot_fail = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,292 @@
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use rustix::process::Pid;
+use vread_addr::{ByteLen, FileOffset, PAGE_SHIFT, PhysRange, VirtAddr, VirtRange};
+
+use super::{behind_vma, map_file};
+use crate::OpenError;
+use crate::backing_file::BackingFile;
+use crate::liveness::Liveness;
+use crate::pages::{Pages, Teller};
+use crate::phys_mem::Access;
+use crate::proc_maps::{self, MappedFile, Sharing, Vma};
+use crate::process_vm::ProcessVm;
+use crate::region::{Place, Region};
+
+/// Finds out how each range can be reached, and opens it that way.
+pub(super) fn open(
+    pid: u32,
+    ranges: &[(PhysRange, VirtAddr)],
+    access: Access,
+) -> Result<(Vec<Region>, Liveness), OpenError> {
+    let number = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(OpenError::NoProcess { pid })?;
+    // First of all, so that whatever is opened below is checked to be this process's at the end.
+    let liveness = Liveness::of(number).map_err(|error| refused(pid, "watch it", error))?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))
+        .map_err(|error| refused(pid, "read its memory map", error))?;
+    let vmas = proc_maps::parse(&maps);
+    let mut opener = Opener {
+        pid,
+        process: ProcessVm::new(number),
+        access,
+        files: HashMap::new(),
+        pagemap: None,
+        may_read: None,
+    };
+    let mut regions = Vec::new();
+    for &(range, addr) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
+        let result = opener.open_range(&vmas, range, addr, &mut regions);
+        if liveness.ask() {
+            return Err(OpenError::NoProcess { pid });
+        }
+        result?;
+    }
+    Ok((regions, liveness))
+}
+
+struct Opener {
+    pid: u32,
+    process: ProcessVm,
+    access: Access,
+    /// By device and inode; the reason where it cannot be opened.
+    files: HashMap<(u32, u32, u64), Result<Arc<BackingFile>, String>>,
+    pagemap: Option<Arc<File>>,
+    /// Whether `process_vm_readv` was found to be permitted.
+    may_read: Option<()>,
+}
+
+/// A part of a range that lies in one mapping of the process, or in several that follow on each other.
+struct Part<'v> {
+    range: PhysRange,
+    /// Where it starts in the process.
+    addr: VirtAddr,
+    first: &'v Vma,
+    last: &'v Vma,
+}
+
+impl Part<'_> {
+    /// The position of its first byte in the file, if there is one.
+    fn offset(&self) -> u64 {
+        // WRAP: the part starts in this mapping, so this moves forward.
+        let into = self.addr.wrapping_offset_from(self.first.range.start());
+        self.first.offset.saturating_add(into.get())
+    }
+}
+
+impl Opener {
+    fn open_range(
+        &mut self,
+        vmas: &[Vma],
+        range: PhysRange,
+        addr: VirtAddr,
+        regions: &mut Vec<Region>,
+    ) -> Result<(), OpenError> {
+        for part in self.split(vmas, range, addr)? {
+            regions.push(self.open_part(&part)?);
+        }
+        Ok(())
+    }
+
+    /// Cuts a range where the process's mappings change. Neighbours that show one piece of one file (as
+    /// advice to the kernel tears a mapping) stay together.
+    fn split<'v>(
+        &self,
+        vmas: &'v [Vma],
+        range: PhysRange,
+        addr: VirtAddr,
+    ) -> Result<Vec<Part<'v>>, OpenError> {
+        let whole = VirtRange::from_len(addr, range.len()).ok_or(OpenError::Wraps {
+            range,
+            at: addr.get(),
+        })?;
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        let mut cursor = addr;
+        while cursor < whole.end() {
+            let vma = vmas
+                .get(vmas.partition_point(|vma| vma.range.end() <= cursor))
+                .filter(|vma| vma.range.contains(cursor))
+                .ok_or(OpenError::NotMapped {
+                    pid: self.pid,
+                    addr: cursor,
+                    range,
+                })?;
+            let end = vma.range.end().min(whole.end());
+            // WRAP: both lie in `whole`, whose length is that of `range`.
+            let at = |position: VirtAddr| {
+                let into = position.wrapping_offset_from(addr);
+                range.start().wrapping_add(into)
+            };
+            let part = PhysRange::new(at(cursor), at(end));
+            match (part, parts.last_mut()) {
+                (Some(part), Some(before)) if follows(before.last, vma) => {
+                    before.range =
+                        PhysRange::new(before.range.start(), part.end()).unwrap_or(before.range);
+                    before.last = vma;
+                }
+                (Some(range), _) => parts.push(Part {
+                    range,
+                    addr: cursor,
+                    first: vma,
+                    last: vma,
+                }),
+                (None, _) => {}
+            }
+            cursor = end;
+        }
+        Ok(parts)
+    }
+
+    fn open_part(&mut self, part: &Part<'_>) -> Result<Region, OpenError> {
+        let file = match (part.first.sharing, &part.first.file) {
+            (Sharing::Shared, Some(file)) => self.file_behind(part, file),
+            (Sharing::Private, Some(file)) => Err(format!("{} is mapped privately", file.name)),
+            (_, None) => Err("it is anonymous memory".to_owned()),
+        };
+        if self.access != Access::VmReadv {
+            let mapped = file.clone().and_then(|(file, offset)| {
+                map_file(&file, part.range, offset).map_err(|errno| errno.to_string())
+            });
+            match (mapped, self.access) {
+                (Ok(region), _) => return Ok(region),
+                (Err(reason), Access::Mapped) => {
+                    return Err(OpenError::CannotMap {
+                        pid: self.pid,
+                        range: part.range,
+                        reason,
+                    });
+                }
+                (Err(_), _) => {}
+            }
+        }
+        self.check_may_read()?;
+        let head = part.addr.page_offset();
+        let len = part
+            .range
+            .len()
+            .checked_add(head)
+            .and_then(ByteLen::to_usize)
+            .ok_or(OpenError::Wraps {
+                range: part.range,
+                at: part.addr.get(),
+            })?;
+        let place = Place::Process {
+            process: self.process,
+            first: part.addr.page_start().get(),
+        };
+        let teller = self.teller(part, file.ok())?;
+        Ok(Region::new(
+            part.range,
+            head.to_usize_clamped(), // Less than a page.
+            Pages::new(len, teller),
+            place,
+        ))
+    }
+
+    /// Who knows which pages of the part are populated.
+    fn teller(
+        &mut self,
+        part: &Part<'_>,
+        file: Option<(Arc<BackingFile>, u64)>,
+    ) -> Result<Teller, OpenError> {
+        Ok(match file {
+            // The process may not have touched what another one has written to the file.
+            Some((file, offset)) => Teller::File {
+                file,
+                first: FileOffset::new(offset).page_start().get(),
+            },
+            // A page that is not there comes from the file.
+            None if part.first.file.is_some() => Teller::Nobody,
+            None => Teller::Pagemap {
+                pagemap: self.pagemap()?,
+                first: part.addr.get() >> PAGE_SHIFT,
+            },
+        })
+    }
+
+    /// The file behind a shared mapping, and the position in it of the part's first byte.
+    fn file_behind(
+        &mut self,
+        part: &Part<'_>,
+        file: &MappedFile,
+    ) -> Result<(Arc<BackingFile>, u64), String> {
+        let pid = self.pid;
+        let opened = self
+            .files
+            .entry((file.dev_major, file.dev_minor, file.inode))
+            .or_insert_with(|| {
+                behind_vma::open(pid, part.first, file).map(|file| Arc::new(BackingFile::new(file)))
+            })
+            .clone()?;
+        Ok((opened, part.offset()))
+    }
+
+    fn pagemap(&mut self) -> Result<Arc<File>, OpenError> {
+        if let Some(pagemap) = &self.pagemap {
+            return Ok(pagemap.clone());
+        }
+        let pagemap = File::open(format!("/proc/{}/pagemap", self.pid))
+            .map_err(|error| refused(self.pid, "read its page map", error))?;
+        Ok(self.pagemap.insert(Arc::new(pagemap)).clone())
+    }
+
+    fn check_may_read(&mut self) -> Result<(), OpenError> {
+        if self.may_read.is_some() {
+            return Ok(());
+        }
+        // Nothing is ever mapped at address 0; a permitted read of it is a fault.
+        match self.process.probe(0) {
+            Ok(()) | Err(libc::EFAULT) => {
+                self.may_read = Some(());
+                Ok(())
+            }
+            Err(errno) => Err(refused(
+                self.pid,
+                "read its memory",
+                io::Error::from_raw_os_error(errno),
+            )),
+        }
+    }
+}
+
+/// Whether `next` shows what comes after `last`, in memory and in the file.
+fn follows(last: &Vma, next: &Vma) -> bool {
+    let same_file = match (&last.file, &next.file) {
+        (None, None) => true,
+        (Some(last_file), Some(next_file)) => {
+            last_file == next_file
+                && last.offset.checked_add(last.range.len().get()) == Some(next.offset)
+        }
+        _ => false,
+    };
+    same_file && last.sharing == next.sharing && last.range.end() == next.range.start()
+}
+
+fn refused(pid: u32, verb: &'static str, source: io::Error) -> OpenError {
+    match (source.kind(), source.raw_os_error()) {
+        (ErrorKind::NotFound, _) | (_, Some(libc::ESRCH)) => OpenError::NoProcess { pid },
+        _ => OpenError::NotPermitted {
+            pid,
+            verb,
+            advice: advice(),
+            source,
+        },
+    }
+}
+
+/// What the user can do about a refusal.
+fn advice() -> String {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    match scope.trim() {
+        "" | "0" => "run as the user that runs it, or as root (CAP_SYS_PTRACE)".to_owned(),
+        scope => format!(
+            "kernel.yama.ptrace_scope is {scope}, so only root (CAP_SYS_PTRACE) may read another \
+             process; run as root, or set it to 0"
+        ),
+    }
+}
