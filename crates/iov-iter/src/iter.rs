@@ -6,6 +6,11 @@ use crate::Destination;
 /// 2^31 - 4096, Linux's `MAX_RW_COUNT` with pages of 4 KiB (I9, I41).
 pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 
+/// How many turns in a row may move nothing although the buffer was faulted in each time, before a copy
+/// gives up (K45). Linux has no such bound: a buffer that denies every copy and admits every fault is
+/// asked for ever there.
+pub const MAX_STALLED_TURNS: u32 = 1000;
+
 /// A reader's buffer in segments, with a position and the number of bytes still usable: Linux's
 /// `struct iov_iter` with direction `ITER_DEST`.
 ///
@@ -329,7 +334,8 @@ impl<'a, D: Destination> IovIter<'a, D> {
     }
 
     /// Copies without faulting until all is done; whenever the buffer refuses, makes the rest resident
-    /// and goes on, and gives up where that fails or where a turn after a fault-in moves nothing.
+    /// and goes on. Gives up where not even the next byte can be made resident, and after
+    /// [`MAX_STALLED_TURNS`] turns in a row that moved nothing.
     fn with_fault_in(
         &mut self,
         len: usize,
@@ -337,16 +343,19 @@ impl<'a, D: Destination> IovIter<'a, D> {
     ) -> usize {
         let len = len.min(self.count);
         let mut total = 0_usize;
-        let mut stalled = false;
+        let mut stalled = 0_u32;
         while total < len {
             let step = copy(self, total);
             total = total.saturating_add(step);
+            stalled = match step {
+                0 => stalled.saturating_add(1),
+                _ => 0,
+            };
             let left = len.saturating_sub(total);
-            if left == 0 || (stalled && step == 0) {
+            // Partial success is use enough: the copy will stop at the byte that cannot be had.
+            if left == 0 || self.fault_in_writeable(left) == left || stalled >= MAX_STALLED_TURNS {
                 break;
             }
-            // Partial success is use enough: the copy will stop at the byte that cannot be had.
-            stalled = self.fault_in_writeable(left) == left || step == 0;
         }
         total
     }

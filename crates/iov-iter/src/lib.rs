@@ -28,7 +28,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(feature = "scripted")]
 extern crate alloc;
 
 mod destination;
@@ -36,9 +36,11 @@ mod iter;
 mod page_source;
 mod plain;
 mod progress;
+#[cfg(feature = "scripted")]
+pub mod scripted;
 
 pub use destination::Destination;
-pub use iter::{IovIter, IovIterState, MAX_RW_COUNT, Piece, RevertError};
+pub use iter::{IovIter, IovIterState, MAX_RW_COUNT, MAX_STALLED_TURNS, Piece, RevertError};
 pub use page_source::PageSource;
 pub use plain::Plain;
 pub use progress::{Progress, SourceFailure, Stop};

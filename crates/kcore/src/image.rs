@@ -5,6 +5,10 @@ use vread_addr::{ByteLen, FileOffset, PAGE_SIZE, VirtAddr};
 use crate::elf::{EHDR_LEN, PHDR_LEN, Phdr, write_ehdr};
 use crate::{ElfMachine, KcoreError, KcoreSegment, Note, OffsetRule, SegmentKind};
 
+/// How many bytes can be read behind the notes of a [`KcoreImage::vmcore`], whatever follows: a reader
+/// of notes may fetch a note's header and name past the last one.
+const BEHIND_NOTES: ByteLen = ByteLen::new(64);
+
 /// Which byte of the file is which byte of kernel memory, and the header that says so.
 #[derive(Debug, Clone)]
 pub struct KcoreImage {
@@ -66,7 +70,7 @@ impl KcoreImage {
         notes: &[Note],
     ) -> Result<Self, KcoreError> {
         let notes = encode(notes)?;
-        let data_offset = data_offset(segments.len(), &notes)?;
+        let data_offset = data_offset(segments.len(), &notes, ByteLen::ZERO)?;
         let place = |segment: &KcoreSegment| {
             let offset = data_offset.checked_add(rule.to_offset(segment.start));
             Some(PlacedSegment {
@@ -109,7 +113,7 @@ impl KcoreImage {
         chosen.splice(0..0, of_kind(SegmentKind::Text).copied());
 
         let notes = encode(notes)?;
-        let data_offset = data_offset(chosen.len(), &notes)?;
+        let data_offset = data_offset(chosen.len(), &notes, BEHIND_NOTES)?;
         let mut placed = Vec::new();
         let mut end = Some(data_offset);
         for segment in chosen {
@@ -309,9 +313,11 @@ fn headers_len(phnum: u16) -> ByteLen {
     ByteLen::new(u64::from(EHDR_LEN).saturating_add(phdrs))
 }
 
-fn data_offset(segments: usize, notes: &[u8]) -> Result<FileOffset, KcoreError> {
+/// The page-aligned end of headers, notes and `slack` bytes.
+fn data_offset(segments: usize, notes: &[u8], slack: ByteLen) -> Result<FileOffset, KcoreError> {
     headers_len(phnum(segments)?)
         .checked_add(ByteLen::from_usize(notes.len()))
+        .and_then(|end| end.checked_add(slack))
         .and_then(|end| FileOffset::new(end.get()).checked_page_align_up())
         .ok_or(KcoreError::TooLarge)
 }

@@ -29,5 +29,6 @@ pub use image::{KcoreImage, Place, PlacedSegment};
 pub use memory::KernelMemory;
 pub use note::{NT_PRPSINFO, NT_PRSTATUS, NT_TASKSTRUCT, NT_VMCOREINFO, Note};
 pub use offsets::OffsetRule;
-pub use read_kcore_iter::{EndOfFile, MAX_STALLED_TURNS, ReadOptions, read_kcore_iter};
+pub use read_kcore_iter::{CADENCE, EndOfFile, ReadOptions, read_kcore_iter};
 pub use segment::{KcoreSegment, SegmentKind};
+pub use vread_iov_iter::MAX_STALLED_TURNS;

@@ -25,4 +25,8 @@ pub trait KernelMemory<D: Destination> {
         addr: VirtAddr,
         len: ByteLen,
     ) -> Progress;
+
+    /// Called with nothing held after every [`CADENCE`](crate::CADENCE) bytes at most, and between
+    /// segments: the place to reschedule, and to let those in who take pages offline (K11, K12).
+    fn cond_resched(&self) {}
 }

@@ -1,14 +1,14 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use vread_addr::{ByteLen, FileOffset};
-use vread_iov_iter::{Destination, IovIter, Progress, SourceFailure, Stop};
+use vread_iov_iter::{Destination, IovIter, MAX_STALLED_TURNS, Progress, SourceFailure, Stop};
 
 use crate::{KcoreError, KcoreImage, KernelMemory, Place, SegmentKind};
 
-/// How many turns in a row may move nothing although the destination was faulted in, before the read
-/// gives up with [`Stop::DestFault`] (K45). Linux has no such bound: there a destination that denies
-/// every copy and admits every fault is asked for ever.
-pub const MAX_STALLED_TURNS: u32 = 1000;
+/// How many bytes are delivered before the memory's
+/// [`cond_resched`](KernelMemory::cond_resched) is called again and the read can be cancelled: Linux's
+/// cadence on x86_64, 1024 pages (K11).
+pub const CADENCE: ByteLen = ByteLen::new(4 << 20);
 
 /// How [`read_kcore_iter`] is to behave where embedders differ.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,8 +16,15 @@ pub struct ReadOptions<'a> {
     /// Where the file ends.
     pub end: EndOfFile,
     /// Set from elsewhere to end the read with [`SourceFailure::Cancelled`]; looked at before every
-    /// turn.
+    /// turn, and every [`CADENCE`] bytes.
     pub cancelled: Option<&'a AtomicBool>,
+}
+
+impl ReadOptions<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+            .is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
 }
 
 /// Where the file ends.
@@ -33,7 +40,9 @@ pub enum EndOfFile {
 /// Fills `iter` from position `at` of the file (spec D).
 ///
 /// The result counts what arrived, also where the read was stopped. (Linux forgets what arrived and
-/// returns the error alone, K5; a face that wants that looks at [`Progress::stopped`] first.)
+/// returns the error alone, K5; a face that wants that looks at [`Progress::stopped`] first.) With
+/// [`EndOfFile::AtSize`] less than the buffer holds arrives at the end of the file, with nothing in
+/// `stopped`.
 ///
 /// Bytes are copied without faulting the reader's buffer in. Where it refuses, the rest is faulted in
 /// with nothing held, and the copy goes on exactly where it stopped (K36). The loop that Linux has had
@@ -72,15 +81,17 @@ where
     };
     read.head(image);
     while !read.is_over() {
+        // Branch up, loop down: what stands here is decided once for the whole run. K10: a segment is
+        // kept for as long as the read stays in it, also where another begins meanwhile.
         match image.place(read.at) {
-            Place::Hole { len } => read.zeros(len),
+            Place::Hole { len } => {
+                read.run(memory, len, &options, |iter, _done, left| zeros(iter, left));
+            }
             Place::Memory { segment, addr, len } => {
-                // Branch up, loop down: the kind is decided once for the whole run.
-                let mut done = ByteLen::ZERO;
-                read.run(len, options.cancelled, |iter, left| {
+                read.run(memory, len, &options, |iter, done, left| {
                     // WRAP: a run ends at the top of the address space at the latest.
                     let src = addr.wrapping_add(done);
-                    let step = match segment.kind {
+                    match segment.kind {
                         SegmentKind::Vmalloc => memory.vread_iter(iter, src, left),
                         SegmentKind::Remap => zeros(iter, left),
                         SegmentKind::Text
@@ -89,9 +100,7 @@ where
                         | SegmentKind::User => {
                             memory.copy_segment_to_iter_nofault(segment, iter, src, left)
                         }
-                    };
-                    done = done.saturating_add(step.advanced());
-                    step
+                    }
                 });
             }
         }
@@ -149,35 +158,46 @@ impl<D: Destination> Reading<'_, '_, D> {
         self.step(Progress::zeroed(zeroed).or_dest_fault(want));
     }
 
-    /// Delivers up to `len` bytes by turns of `copy`, which does not fault, and of faulting in what is
-    /// left (K36).
-    fn run(
+    /// Delivers up to `len` bytes by turns of `copy`, which does not fault and is told how many bytes
+    /// went before and how many to deliver, and of faulting in what is left (K36).
+    fn run<M: KernelMemory<D> + ?Sized>(
         &mut self,
+        memory: &M,
         len: ByteLen,
-        cancelled: Option<&AtomicBool>,
-        mut copy: impl FnMut(&mut IovIter<'_, D>, ByteLen) -> Progress,
+        options: &ReadOptions<'_>,
+        mut copy: impl FnMut(&mut IovIter<'_, D>, ByteLen, ByteLen) -> Progress,
     ) {
+        let mut done = ByteLen::ZERO;
         let mut left = len.min(ByteLen::from_usize(self.iter.count()));
         let mut stalled = 0_u32;
         while !left.is_zero() {
-            if cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            if options.is_cancelled() {
                 return self.step(Progress::failed(SourceFailure::Cancelled));
             }
-            let step = copy(self.iter, left).or_dest_fault(left);
+            let want = left.min(CADENCE);
+            let step = copy(self.iter, done, want).or_dest_fault(want);
+            done = done.saturating_add(step.advanced());
             left = left.saturating_sub(step.advanced());
             stalled = match step.advanced() {
                 ByteLen::ZERO => stalled.saturating_add(1),
                 _ => 0,
             };
             self.step(step);
-            if step.stopped != Some(Stop::DestFault) {
-                return;
+            match step.stopped {
+                None => memory.cond_resched(),
+                Some(Stop::DestFault) => {
+                    let rest = want.saturating_sub(step.advanced()).to_usize_clamped();
+                    // Whatever could be faulted in is delivered, so that a read ends at the first byte
+                    // that cannot be had and not at one before it that happened to be evicted. (Linux
+                    // gives up unless all of the rest could be, K43.)
+                    let none = self.iter.fault_in_writeable(rest) >= rest;
+                    if none || stalled >= MAX_STALLED_TURNS {
+                        return;
+                    }
+                    self.total.stopped = None;
+                }
+                Some(Stop::Failed(_)) => return,
             }
-            let short = self.iter.fault_in_writeable(left.to_usize_clamped());
-            if short != 0 || stalled >= MAX_STALLED_TURNS {
-                return;
-            }
-            self.total.stopped = None;
         }
     }
 }

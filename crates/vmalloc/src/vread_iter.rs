@@ -1,5 +1,5 @@
 use vread_addr::{ByteLen, VirtAddr};
-use vread_iov_iter::{Destination, IovIter, PageSource, Progress};
+use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
 
 use crate::{AreaContent, PageRun, VmapArea, VmapSpace};
 
@@ -32,8 +32,16 @@ where
     };
     let mut search = addr;
     while !read.is_over() {
-        let within = read.end().wrapping_offset_from(search);
+        let Some(within) = read.len_behind(search) else {
+            read.zeros(read.left);
+            break;
+        };
         let area = match space.find_vmap_area_exceed_addr_lock(search, within) {
+            // No progress is no answer: the search must end, whatever the areas say of themselves.
+            Ok(Some(area)) if area.range.end() <= search => {
+                read.step(Progress::failed(SourceFailure::Torn));
+                break;
+            }
             Ok(Some(area)) => area,
             Ok(None) => {
                 read.zeros(read.left);
@@ -74,14 +82,15 @@ impl<D: Destination> Reading<'_, '_, D> {
         self.left.is_zero() || self.total.stopped.is_some()
     }
 
-    /// The address behind the last byte; 0 for the top of the address space.
-    fn end(&self) -> VirtAddr {
-        // WRAP: the end of a read that reaches the top is 2^64, that is 0.
-        self.addr.wrapping_add(self.left)
+    /// How many of the bytes to come lie at or behind `addr`, which is not below the cursor; `None` if
+    /// none does. (Linux searches on behind the end of the read, R19.)
+    fn len_behind(&self, addr: VirtAddr) -> Option<ByteLen> {
+        let gone = addr.checked_offset_from(self.addr).unwrap_or_default();
+        self.left.checked_sub(gone).filter(|len| !len.is_zero())
     }
 
     fn step(&mut self, step: Progress) {
-        // WRAP: as for `end`.
+        // WRAP: the address behind a read that reaches the top is 2^64, that is 0.
         self.addr = self.addr.wrapping_add(step.advanced());
         self.left = self.left.saturating_sub(step.advanced());
         self.total = self.total.then(step);
