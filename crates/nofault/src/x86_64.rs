@@ -8,8 +8,9 @@ use core::arch::asm;
 
 use crate::{CopyOutcome, Fault};
 
-/// From this length on a copy starts a wide loop.
-const WIDE_FROM: usize = 128;
+/// From this length on `rep movsb` is faster than a loop, on processors that have the fast kind of it
+/// (measured on AMD EPYC 9005: equal at 1 KiB, and no slower than `memcpy` from 4 KiB on).
+const STRING_FROM: usize = 1 << 10;
 
 /// One row of the table: a fault at an instruction in `[start, end)` goes on at `landing`, with the side
 /// that faulted in `edx`. The numbers are distances from where they stand, so that the table needs no
@@ -57,12 +58,12 @@ macro_rules! landing {
 /// 3. The fault handlers are installed.
 #[inline]
 pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutcome {
-    let (left, side) = if len < WIDE_FROM {
+    let (left, side) = if len < STRING_FROM || !is_x86_feature_detected!("ermsb") {
         // SAFETY: the caller's promises, unchanged.
-        unsafe { copy_words(dst, src, len) }
+        unsafe { copy_steps(dst, src, len) }
     } else {
         // SAFETY: the caller's promises, unchanged.
-        unsafe { copy_wide(dst, src, len) }
+        unsafe { copy_string(dst, src, len) }
     };
     let done = len.wrapping_sub(left);
     let fault = match i64::from(side) {
@@ -73,35 +74,48 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutco
     CopyOutcome { done, fault }
 }
 
-/// Copies by 8 bytes, then by 1; a fault under 8 bytes falls back to 1, which is exact. Returns the
-/// bytes left and the side that faulted.
+/// Copies by 32 bytes, then by 8, then by 1; a fault under more than 1 byte falls back to 1, which is
+/// exact. Returns the bytes left and the side that faulted.
 #[inline]
-unsafe fn copy_words(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
+unsafe fn copy_steps(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
     let (left, side): (usize, u32);
     // SAFETY: reads `[src, src + len)` and writes `[dst, dst + len)`, which the caller allows; a fault
     //         lands inside the block, where only registers named as outputs have changed.
     unsafe {
         asm!(
-            "cmp rcx, 8",
+            "cmp rcx, 32",
             "jb 3f",
-            "2: mov rax, [rsi]",
+            "2: movups {low}, [rsi]",
+            "movups {high}, [rsi + 16]",
+            "movups [rdi], {low}",
+            "movups [rdi + 16], {high}",
+            "add rsi, 32",
+            "add rdi, 32",
+            "sub rcx, 32",
+            "cmp rcx, 32",
+            "jae 2b",
+            "3: cmp rcx, 8",
+            "jb 5f",
+            "4: mov rax, [rsi]",
             "mov [rdi], rax",
             "add rsi, 8",
             "add rdi, 8",
             "sub rcx, 8",
             "cmp rcx, 8",
-            "jae 2b",
-            "3: test rcx, rcx",
-            "jz 5f",
-            "4: mov al, [rsi]",
+            "jae 4b",
+            "5: test rcx, rcx",
+            "jz 7f",
+            "6: mov al, [rsi]",
             "mov [rdi], al",
             "inc rsi",
             "inc rdi",
             "dec rcx",
-            "jnz 4b",
-            "5:",
-            landing!("2b" .. "3b" => "4b"),
-            landing!("4b" .. "5b" => "5b"),
+            "jnz 6b",
+            "7:",
+            landing!("2b" .. "5b" => "6b"),
+            landing!("6b" .. "7b" => "7b"),
+            low = out(xmm_reg) _,
+            high = out(xmm_reg) _,
             inout("rsi") src => _,
             inout("rdi") dst => _,
             inout("rcx") len => left,
@@ -116,7 +130,7 @@ unsafe fn copy_words(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
 /// Copies by `rep movsb`, whose registers are exact at a fault. Returns the bytes left and the side that
 /// faulted.
 #[inline]
-unsafe fn copy_wide(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
+unsafe fn copy_string(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
     let (left, side): (usize, u32);
     // SAFETY: reads `[src, src + len)` and writes `[dst, dst + len)`, which the caller allows; a fault
     //         lands inside the block, where only registers named as outputs have changed.

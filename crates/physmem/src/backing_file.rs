@@ -1,15 +1,36 @@
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{self, SeekFrom};
+use rustix::fs::{self, Access, AtFlags, SeekFrom};
 use rustix::io::Errno;
 use vread_iov_iter::SourceFailure;
+
+/// The file system of tmpfs and memfd, see statfs(2).
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// The file that holds RAM: a saved image, or the memory file of a running machine.
 #[derive(Debug)]
 pub(crate) struct BackingFile {
     file: File,
+    kind: Kind,
+    residency: Residency,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// tmpfs or memfd: the pages are the file. To look for the end of content takes a step for each page.
+    Memory,
+    /// Anything else: content lies in extents.
+    Stored,
+}
+
+/// Whether mincore(2) tells the truth about mappings of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residency {
+    Told,
+    Hidden,
 }
 
 /// What lies at a position, and how far.
@@ -23,7 +44,24 @@ pub(crate) enum Extent {
 
 impl BackingFile {
     pub(crate) fn new(file: File) -> Self {
-        Self { file }
+        let kind = match fs::fstatfs(&file) {
+            Ok(stat) if stat.f_type == TMPFS_MAGIC => Kind::Memory,
+            _ => Kind::Stored,
+        };
+        let residency = if is_residency_told(&file) {
+            Residency::Told
+        } else {
+            Residency::Hidden
+        };
+        Self {
+            file,
+            kind,
+            residency,
+        }
+    }
+
+    pub(crate) fn residency(&self) -> Residency {
+        self.residency
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -35,10 +73,16 @@ impl BackingFile {
         self.file.metadata().map(|meta| meta.size())
     }
 
-    /// What lies at byte `at`, without populating it. Two system calls.
+    /// What lies at byte `at`, without populating it. Content may go on after the extent. One or two system
+    /// calls.
     pub(crate) fn extent(&self, at: u64) -> Result<Extent, SourceFailure> {
         match fs::seek(&self.file, SeekFrom::Data(at)) {
             Ok(data) if data > at => Ok(Extent::Hole { until: data }),
+            // Not further than the page: a machine's memory may be one content of many GiB, and to find its
+            // end takes some 30 ns a page.
+            Ok(_) if self.kind == Kind::Memory => Ok(Extent::Data {
+                until: at.saturating_add(1),
+            }),
             Ok(_) => match fs::seek(&self.file, SeekFrom::Hole(at)) {
                 // A file that shrank or was punched since the first call.
                 Ok(hole) if hole <= at => self.beyond_data(at),
@@ -63,6 +107,17 @@ impl BackingFile {
         } else {
             Err(SourceFailure::Truncated)
         }
+    }
+}
+
+/// The kernel's rule since 5.2: the owner of the file, and whoever could write it.
+fn is_residency_told(file: &File) -> bool {
+    let owned = file
+        .metadata()
+        .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw());
+    owned || {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::accessat(fs::CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
     }
 }
 

@@ -38,14 +38,17 @@
 mod backing_file;
 mod error;
 mod liveness;
+mod mapped_ram;
 mod mapping;
 mod open;
 mod pages;
 mod phys_mem;
 mod presence;
 mod proc_maps;
+mod process_ram;
 mod process_vm;
 mod region;
+mod zeros;
 
 pub use error::{OpenError, ReadError};
 pub use phys_mem::{Access, AccessMode, PhysMem};

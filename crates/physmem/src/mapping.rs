@@ -12,6 +12,7 @@ use vread_iov_iter::IovIter;
 use vread_nofault::{Fault, UserBuf};
 
 use crate::backing_file::BackingFile;
+use crate::pages::PAGE;
 
 /// A shared, read-only mapping.
 ///
@@ -74,6 +75,22 @@ impl Mapping {
         // SAFETY: 1. an exclusive slice; 2. by the check above inside our own mapping of ordinary memory.
         let outcome = unsafe { vread_nofault::copy_foreign(dst.as_mut_ptr(), src, dst.len()) };
         outcome.fault.is_none()
+    }
+
+    /// Which of the pages from byte `at` on (a multiple of the page size) are in memory now, one byte each, its
+    /// lowest bit set if so. Touches none of them. Returns how many pages were told: fewer than asked
+    /// for at the end of the mapping, none if the system refuses.
+    ///
+    /// A page that is not in memory may be swapped out, or not read from the disk yet. See mincore(2) for
+    /// who gets the truth; the others are told that everything is.
+    pub(crate) fn residency<'o>(&self, at: usize, out: &'o mut [u8]) -> &'o [u8] {
+        let inside = self.len.saturating_sub(at).div_ceil(PAGE);
+        let out = out.get_mut(..inside.min(out.len())).unwrap_or_default();
+        let start = self.base.as_ptr().wrapping_add(at);
+        let len = out.len().saturating_mul(PAGE);
+        // SAFETY: our own mapping; the kernel writes one byte for each of its pages, which are so many.
+        let status = unsafe { libc::mincore(start.cast(), len, out.as_mut_ptr()) };
+        if status == 0 { out } else { &[] }
     }
 
     /// Copies up to `len` bytes from `at` on into `iter`. Returns the bytes done, and what stopped it if

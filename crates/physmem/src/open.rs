@@ -7,8 +7,7 @@ use vread_addr::{ByteLen, FileOffset, PhysRange, VirtAddr};
 use crate::OpenError;
 use crate::backing_file::BackingFile;
 use crate::liveness::Liveness;
-use crate::mapping::Mapping;
-use crate::pages::{Pages, Teller};
+use crate::mapped_ram::MappedRam;
 use crate::phys_mem::Access;
 use crate::region::{Place, Region};
 
@@ -52,7 +51,8 @@ pub(crate) fn file(
                 actual,
             });
         }
-        regions.push(map_file(&file, range, at).map_err(|errno| failed("map it")(errno.into()))?);
+        regions
+            .push(map_file(&file, range, offset).map_err(|errno| failed("map it")(errno.into()))?);
     }
     Ok(regions)
 }
@@ -62,32 +62,26 @@ pub(crate) fn process(
     pid: u32,
     ranges: &[(PhysRange, VirtAddr)],
     access: Access,
-) -> Result<(Vec<Region>, Liveness), OpenError> {
+) -> Result<(Vec<Region>, Arc<Liveness>), OpenError> {
     check_ranges(ranges.iter().map(|(range, _)| *range))?;
     process::open(pid, ranges, access)
 }
 
 /// A region that lies in `file` from position `offset` on, mapped.
-fn map_file(file: &Arc<BackingFile>, range: PhysRange, offset: u64) -> rustix::io::Result<Region> {
-    let first = FileOffset::new(offset).page_start();
-    let head = FileOffset::new(offset).page_offset();
+fn map_file(
+    file: &Arc<BackingFile>,
+    range: PhysRange,
+    offset: FileOffset,
+) -> rustix::io::Result<Region> {
+    let head = offset.page_offset();
     let len = head
         .checked_add(range.len())
         .and_then(ByteLen::to_usize)
         .ok_or(rustix::io::Errno::NOMEM)?;
-    let mapping = Mapping::shared(file, first.get(), len)?;
-    let teller = Teller::File {
-        file: file.clone(),
-        first: first.get(),
-    };
-    let place = Place::Mapped {
-        mapping,
-        file: file.clone(),
-        first: first.get(),
-    };
+    let ram = MappedRam::new(file, offset.page_start(), len)?;
     // Less than a page.
     let head = head.to_usize_clamped();
-    Ok(Region::new(range, head, Pages::new(len, teller), place))
+    Ok(Region::new(range, head, Place::Mapped(ram)))
 }
 
 fn check_ranges(ranges: impl Iterator<Item = PhysRange>) -> Result<(), OpenError> {

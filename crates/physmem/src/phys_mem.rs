@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use vread_addr::{ByteLen, FileOffset, PhysAddr, PhysRange, VirtAddr};
 use vread_iov_iter::{IovIter, PageSource, Progress, SourceFailure, Stop};
@@ -7,7 +8,8 @@ use vread_nofault::UserBuf;
 use crate::liveness::Liveness;
 use crate::open;
 use crate::pages::Run;
-use crate::region::{self, Region};
+use crate::region::Region;
+use crate::zeros;
 use crate::{OpenError, ReadError};
 
 /// The physical memory of a machine.
@@ -20,7 +22,7 @@ pub struct PhysMem {
     regions: Box<[Region]>,
     ranges: Box<[PhysRange]>,
     /// Of the process whose memory it is, if it is one's.
-    liveness: Option<Liveness>,
+    liveness: Option<Arc<Liveness>>,
 }
 
 /// How a running machine's RAM is to be reached.
@@ -98,7 +100,7 @@ impl PhysMem {
     fn new(
         mut regions: Vec<Region>,
         ranges: impl Iterator<Item = PhysRange>,
-        liveness: Option<Liveness>,
+        liveness: Option<Arc<Liveness>>,
     ) -> Self {
         // INVARIANT: sorted here; `open` has refused overlaps and left out empty ones.
         regions.sort_by_key(|region| region.range.start());
@@ -131,7 +133,7 @@ impl PhysMem {
     /// Whether the machine's process still runs; a saved image always does. A system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        !self.liveness.as_ref().is_some_and(Liveness::ask)
+        !self.liveness.as_ref().is_some_and(|live| live.ask())
     }
 
     /// The 8 bytes at `addr` as a little-endian number. Of mapped RAM this costs little more than a load.
@@ -230,7 +232,7 @@ impl PhysMem {
 
     #[inline]
     fn has_ended(&self) -> bool {
-        self.liveness.as_ref().is_some_and(Liveness::has_ended)
+        self.liveness.as_ref().is_some_and(|live| live.has_ended())
     }
 
     /// The region that holds `addr`, and the position in it.
@@ -290,13 +292,13 @@ impl<'b> PageSource<UserBuf<'b>> for PhysMem {
                     let inside = region.range.len_from(cursor);
                     let at = region.range.len().saturating_sub(inside).to_usize_clamped();
                     let len = inside.min(left).to_usize_clamped();
-                    region.copy_to_iter(at, len, iter, self.liveness.as_ref())
+                    region.copy_to_iter(at, len, iter)
                 }
                 next => {
                     let gap = next
                         .and_then(|next| next.range.start().checked_offset_from(cursor))
                         .unwrap_or(cursor.bytes_to_top());
-                    region::zero(gap.min(left).to_usize_clamped(), iter)
+                    zeros::put(gap.min(left).to_usize_clamped(), iter)
                 }
             };
             total = total.then(step);

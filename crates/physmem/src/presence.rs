@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Pages that are known to be populated, one bit each.
 ///
-/// A bit once set stays: a page that its owner gives back afterwards may be populated again by our next
-/// small read, and reads as zeros as it should. Memory is taken for 128 MiB of RAM at a time, when its
+/// A page that its owner gives back afterwards stays known until somebody asks again; a read meanwhile gives
+/// zeros as it should, but may populate it. Memory is taken for 128 MiB of RAM at a time, when its
 /// first page is marked, so that a sparse machine of 1 TiB costs little.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -52,25 +52,42 @@ impl Presence {
 
     /// Notes that `count` pages from `page` on are populated.
     pub(crate) fn mark(&self, page: usize, count: usize) {
-        let end = page.saturating_add(count);
-        let mut at = page;
-        while at < end {
-            let from = at % WORD_PAGES;
-            let step = WORD_PAGES.wrapping_sub(from).min(end.wrapping_sub(at));
+        for_each_word(page, count, |at, bits| {
             let Some(chunk) = self.chunks.get(at / CHUNK_PAGES) else {
                 return;
             };
             let chunk = chunk.get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK_WORDS]));
-            let bits = u64::MAX
-                .checked_shr(u32::try_from(WORD_PAGES.wrapping_sub(step)).unwrap_or(0))
-                .unwrap_or(0)
-                << from;
             if let Some(word) = chunk.get((at / WORD_PAGES) % CHUNK_WORDS)
+                // Most often nothing changes, and a cache line that is only read stays shared.
                 && word.load(Ordering::Relaxed) & bits != bits
             {
                 word.fetch_or(bits, Ordering::Relaxed);
             }
-            at = at.saturating_add(step);
+        });
+    }
+
+    /// Notes that nothing is known of `count` pages from `page` on.
+    pub(crate) fn unmark(&self, page: usize, count: usize) {
+        let end = page.saturating_add(count);
+        let first_chunk = page / CHUNK_PAGES;
+        let chunks = self.chunks.iter().enumerate().skip(first_chunk);
+        for (index, chunk) in
+            chunks.take_while(|(index, _)| index.saturating_mul(CHUNK_PAGES) < end)
+        {
+            if chunk.get().is_none() {
+                continue;
+            }
+            let start = index.saturating_mul(CHUNK_PAGES).max(page);
+            let count = end
+                .min(index.saturating_add(1).saturating_mul(CHUNK_PAGES))
+                .saturating_sub(start);
+            for_each_word(start, count, |at, bits| {
+                if let Some(word) = self.word(at)
+                    && word.load(Ordering::Relaxed) & bits != 0
+                {
+                    word.fetch_and(!bits, Ordering::Relaxed);
+                }
+            });
         }
     }
 
@@ -80,6 +97,19 @@ impl Presence {
             .get(page / CHUNK_PAGES)?
             .get()?
             .get((page / WORD_PAGES) % CHUNK_WORDS)
+    }
+}
+
+/// Calls `each` with the first page and the bits of every word that `count` pages from `page` on touch.
+fn for_each_word(page: usize, count: usize, mut each: impl FnMut(usize, u64)) {
+    let end = page.saturating_add(count);
+    let mut at = page;
+    while at < end {
+        let from = at % WORD_PAGES;
+        let step = WORD_PAGES.wrapping_sub(from).min(end.wrapping_sub(at));
+        let unused = u32::try_from(WORD_PAGES.wrapping_sub(step)).unwrap_or(u64::BITS);
+        each(at, u64::MAX.checked_shr(unused).unwrap_or(0) << from);
+        at = at.saturating_add(step);
     }
 }
 
@@ -103,17 +133,21 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set_of_pages(
-            marks in prop::collection::vec((0..PAGES, 0..CHUNK_PAGES + 70), 0..6),
+            marks in prop::collection::vec((0..PAGES, 0..CHUNK_PAGES + 70, any::<bool>()), 0..8),
             asks in prop::collection::vec((0..PAGES, 0..PAGES), 1..50),
         ) {
             let presence = Presence::new(PAGES);
             let mut set = vec![false; PAGES];
-            for &(page, count) in &marks {
+            for &(page, count, on) in &marks {
                 let count = count.min(PAGES - page);
-                presence.mark(page, count);
-                set[page..page + count].fill(true);
+                if on {
+                    presence.mark(page, count);
+                } else {
+                    presence.unmark(page, count);
+                }
+                set[page..page + count].fill(on);
             }
-            let borders = marks.iter().flat_map(|&(page, count)| {
+            let borders = marks.iter().flat_map(|&(page, count, _)| {
                 [page.saturating_sub(1), page, (page + count - count.min(1)).min(PAGES - 1)]
             });
             for (page, limit) in asks.iter().copied().chain(borders.map(|page| (page, PAGES))) {

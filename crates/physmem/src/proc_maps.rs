@@ -1,4 +1,4 @@
-use vread_addr::{VirtAddr, VirtRange};
+use vread_addr::{FileOffset, VirtAddr, VirtRange};
 
 /// A line of `/proc/PID/maps`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub(crate) struct Vma {
     pub(crate) range: VirtRange,
     pub(crate) sharing: Sharing,
     /// The position in the file that the first byte shows.
-    pub(crate) offset: u64,
+    pub(crate) offset: FileOffset,
     /// The file, or `None` for anonymous memory.
     pub(crate) file: Option<MappedFile>,
 }
@@ -44,7 +44,7 @@ fn parse_line(line: &str) -> Option<Vma> {
         b's' => Sharing::Shared,
         _ => Sharing::Private,
     };
-    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let offset = FileOffset::new(u64::from_str_radix(fields.next()?, 16).ok()?);
     let (major, minor) = fields.next()?.split_once(':')?;
     let inode = fields.next()?.parse().ok()?;
     let name = fields.next().unwrap_or_default().trim_start();
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(text.file.as_ref().unwrap().dev_minor, 2);
         assert_eq!(heap.file, None);
         assert_eq!(memfd.sharing, Sharing::Shared);
-        assert_eq!(memfd.offset, 0x1000);
+        assert_eq!(memfd.offset, FileOffset::new(0x1000));
         assert_eq!(memfd.file.as_ref().unwrap().inode, 135_522);
         assert_eq!(
             memfd.file.as_ref().unwrap().name,

@@ -4,15 +4,15 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use rustix::process::Pid;
-use vread_addr::{ByteLen, FileOffset, PAGE_SHIFT, PhysRange, VirtAddr, VirtRange};
+use vread_addr::{ByteLen, FileOffset, PhysRange, VirtAddr, VirtRange};
 
 use super::{behind_vma, map_file};
 use crate::OpenError;
 use crate::backing_file::BackingFile;
 use crate::liveness::Liveness;
-use crate::pages::{Pages, Teller};
 use crate::phys_mem::Access;
 use crate::proc_maps::{self, MappedFile, Sharing, Vma};
+use crate::process_ram::{ProcessRam, Teller};
 use crate::process_vm::ProcessVm;
 use crate::region::{Place, Region};
 
@@ -21,19 +21,21 @@ pub(super) fn open(
     pid: u32,
     ranges: &[(PhysRange, VirtAddr)],
     access: Access,
-) -> Result<(Vec<Region>, Liveness), OpenError> {
+) -> Result<(Vec<Region>, Arc<Liveness>), OpenError> {
     let number = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
         .ok_or(OpenError::NoProcess { pid })?;
     // First of all, so that whatever is opened below is checked to be this process's at the end.
     let liveness = Liveness::of(number).map_err(|error| refused(pid, "watch it", error))?;
+    let liveness = Arc::new(liveness);
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))
         .map_err(|error| refused(pid, "read its memory map", error))?;
     let vmas = proc_maps::parse(&maps);
     let mut opener = Opener {
         pid,
         process: ProcessVm::new(number),
+        liveness: liveness.clone(),
         access,
         files: HashMap::new(),
         pagemap: None,
@@ -53,6 +55,7 @@ pub(super) fn open(
 struct Opener {
     pid: u32,
     process: ProcessVm,
+    liveness: Arc<Liveness>,
     access: Access,
     /// By device and inode; the reason where it cannot be opened.
     files: HashMap<(u32, u32, u64), Result<Arc<BackingFile>, String>>,
@@ -72,10 +75,10 @@ struct Part<'v> {
 
 impl Part<'_> {
     /// The position of its first byte in the file, if there is one.
-    fn offset(&self) -> u64 {
-        // WRAP: the part starts in this mapping, so this moves forward.
+    fn offset(&self) -> FileOffset {
+        // WRAP: the part starts in this mapping, which shows a piece of a file.
         let into = self.addr.wrapping_offset_from(self.first.range.start());
-        self.first.offset.saturating_add(into.get())
+        self.first.offset.wrapping_add(into)
     }
 }
 
@@ -175,37 +178,33 @@ impl Opener {
                 range: part.range,
                 at: part.addr.get(),
             })?;
-        let place = Place::Process {
-            process: self.process,
-            first: part.addr.page_start().get(),
-        };
-        let teller = self.teller(part, file.ok())?;
-        Ok(Region::new(
-            part.range,
-            head.to_usize_clamped(), // Less than a page.
-            Pages::new(len, teller),
-            place,
-        ))
+        let ram = ProcessRam::new(
+            self.process,
+            self.liveness.clone(),
+            part.addr.page_start(),
+            len,
+            self.teller(part, file.ok())?,
+        );
+        // Less than a page.
+        let head = head.to_usize_clamped();
+        Ok(Region::new(part.range, head, Place::Process(ram)))
     }
 
     /// Who knows which pages of the part are populated.
     fn teller(
         &mut self,
         part: &Part<'_>,
-        file: Option<(Arc<BackingFile>, u64)>,
+        file: Option<(Arc<BackingFile>, FileOffset)>,
     ) -> Result<Teller, OpenError> {
         Ok(match file {
             // The process may not have touched what another one has written to the file.
             Some((file, offset)) => Teller::File {
                 file,
-                first: FileOffset::new(offset).page_start().get(),
+                first: offset.page_start(),
             },
             // A page that is not there comes from the file.
             None if part.first.file.is_some() => Teller::Nobody,
-            None => Teller::Pagemap {
-                pagemap: self.pagemap()?,
-                first: part.addr.get() >> PAGE_SHIFT,
-            },
+            None => Teller::Pagemap(self.pagemap()?),
         })
     }
 
@@ -214,7 +213,7 @@ impl Opener {
         &mut self,
         part: &Part<'_>,
         file: &MappedFile,
-    ) -> Result<(Arc<BackingFile>, u64), String> {
+    ) -> Result<(Arc<BackingFile>, FileOffset), String> {
         let pid = self.pid;
         let opened = self
             .files
@@ -259,8 +258,7 @@ fn follows(last: &Vma, next: &Vma) -> bool {
     let same_file = match (&last.file, &next.file) {
         (None, None) => true,
         (Some(last_file), Some(next_file)) => {
-            last_file == next_file
-                && last.offset.checked_add(last.range.len().get()) == Some(next.offset)
+            last_file == next_file && last.offset.checked_add(last.range.len()) == Some(next.offset)
         }
         _ => false,
     };

@@ -1,0 +1,5 @@
+//! Reads of mapped RAM against plain loads and copies of the same mapping.
+
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,164 @@
+use std::sync::Arc;
+
+use vread_addr::{ByteLen, FileOffset, PAGE_SHIFT};
+use vread_iov_iter::{IovIter, Progress, SourceFailure, Stop};
+use vread_nofault::{Fault, UserBuf};
+
+use crate::backing_file::{self, BackingFile, Extent, Residency};
+use crate::mapping::Mapping;
+use crate::pages::{self, Answer, Knowledge, PAGE, Pages, Run};
+use crate::zeros;
+
+/// RAM that lies in a file, mapped into this process.
+///
+/// Positions are bytes from the start of the mapping.
+#[derive(Debug)]
+pub(crate) struct MappedRam {
+    mapping: Mapping,
+    file: Arc<BackingFile>,
+    /// The position in the file of the mapping's first byte.
+    first: FileOffset,
+    pages: Pages,
+}
+
+/// A read of this length asks anew which pages hold something. Asking costs less than a microsecond for
+/// each MiB; for shorter reads that is too much, and they go by what is known.
+const FRESH_FROM: usize = 128 << 10;
+
+/// How many pages are asked about at once: at least 64 KiB, so that small reads of neighbours need not
+/// ask again, at most 2 MiB.
+const WINDOW_MIN: usize = 16;
+const WINDOW_MAX: usize = 512;
+
+impl MappedRam {
+    /// Maps `len` bytes of the file from `first` on, the start of a page.
+    pub(crate) fn new(
+        file: &Arc<BackingFile>,
+        first: FileOffset,
+        len: usize,
+    ) -> rustix::io::Result<Self> {
+        Ok(Self {
+            mapping: Mapping::shared(file, first.get(), len)?,
+            file: file.clone(),
+            first,
+            pages: Pages::new(len),
+        })
+    }
+
+    /// The 8 bytes at `position` as a little-endian number, if that takes no more than a load.
+    #[inline]
+    pub(crate) fn load_u64(&self, position: usize) -> Option<u64> {
+        let known = self.pages.is_known(position)
+            // WRAP: a position beyond the mapping is refused below.
+            && (position % PAGE <= PAGE - 8 || self.pages.is_known(position.wrapping_add(7)));
+        if !known {
+            return None;
+        }
+        self.mapping.load_u64(position).map(u64::from_le)
+    }
+
+    /// Fills `dst` from `position` on, if that takes no more than a copy inside a page. Tells whether it
+    /// did.
+    #[inline]
+    pub(crate) fn read_in_page(&self, position: usize, dst: &mut [u8]) -> bool {
+        dst.len() <= PAGE.wrapping_sub(position % PAGE)
+            && self.pages.is_known(position)
+            && self.mapping.read(position, dst)
+    }
+
+    /// What lies at `position`, for at most `limit` bytes.
+    pub(crate) fn run(&self, position: usize, limit: usize) -> Result<Run, SourceFailure> {
+        let knowledge = if limit >= FRESH_FROM && self.file.residency() == Residency::Told {
+            Knowledge::Fresh
+        } else {
+            Knowledge::Kept
+        };
+        self.pages.run(position, limit, knowledge, |page, limit| {
+            self.ask(page, limit)
+        })
+    }
+
+    /// Copies `len` bytes of content at `position` into `iter`.
+    pub(crate) fn copy_to_iter(
+        &self,
+        position: usize,
+        len: usize,
+        iter: &mut IovIter<'_, UserBuf<'_>>,
+    ) -> Progress {
+        let (copied, fault) = self.mapping.copy_to_iter(position, len, iter);
+        let progress = Progress::copied(ByteLen::from_usize(copied));
+        let stop = match fault {
+            None => return progress,
+            Some(Fault::Destination(_)) => Stop::DestFault,
+            Some(Fault::System(errno)) => Stop::Failed(SourceFailure::Os(errno)),
+            Some(_) => {
+                let at = position.saturating_add(copied);
+                match self.has_byte(at) {
+                    Ok(true) => {
+                        let left = len.saturating_sub(copied);
+                        return progress.then(zeros::rest_of_page(at, left, iter));
+                    }
+                    Ok(false) => Stop::Failed(SourceFailure::Truncated),
+                    Err(failure) => Stop::Failed(failure),
+                }
+            }
+        };
+        Progress {
+            stopped: Some(stop),
+            ..progress
+        }
+    }
+
+    /// Whether a byte that could not be read still belongs to the file: then its page is lost (a memory
+    /// error, a failed disk), otherwise the file was cut.
+    fn has_byte(&self, position: usize) -> Result<bool, SourceFailure> {
+        let at = self
+            .first
+            .get()
+            .saturating_add(ByteLen::from_usize(position).get());
+        self.file
+            .size()
+            .map(|size| at < size)
+            .map_err(|error| backing_file::os_failure(&error))
+    }
+
+    fn ask(&self, page: usize, limit: usize) -> Result<Answer, SourceFailure> {
+        if self.file.residency() == Residency::Told {
+            let mut window = [0_u8; WINDOW_MAX];
+            let window = window
+                .get_mut(..limit.clamp(WINDOW_MIN, WINDOW_MAX))
+                .unwrap_or_default();
+            let told = self.mapping.residency(page << PAGE_SHIFT, window);
+            let resident = told.iter().take_while(|page| **page & 1 != 0).count();
+            if resident > 0 {
+                return Ok(Answer::Content(resident));
+            }
+        }
+        ask_file(&self.file, self.first, page)
+    }
+}
+
+/// What the file says about `page` of a stretch that starts at `first`, and the pages after it.
+pub(crate) fn ask_file(
+    file: &BackingFile,
+    first: FileOffset,
+    page: usize,
+) -> Result<Answer, SourceFailure> {
+    let up_to = |end: u64| {
+        usize::try_from(end)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(page)
+    };
+    let into = |position: u64| position.saturating_sub(first.get());
+    let at = first.get().saturating_add(pages::in_bytes(page));
+    Ok(match file.extent(at)? {
+        Extent::Data { until } => {
+            Answer::Content(up_to(into(until).div_ceil(pages::in_bytes(1))).max(1))
+        }
+        Extent::Hole { until } => match up_to(into(until) >> PAGE_SHIFT) {
+            // Blocks smaller than a page: a part of it holds something. Or the file ends here.
+            0 => Answer::Content(1),
+            pages => Answer::Hole(pages),
+        },
+    })
+}
