@@ -95,7 +95,8 @@ impl GuestConfig {
         self
     }
 
-    /// QEMU's name of the processor, with its features, such as `max,la57=off`.
+    /// QEMU's name of the processor, with its features, such as `max,la57=off`; `cx16=off` is always
+    /// added, since QEMU gets that instruction wrong.
     #[must_use]
     pub fn cpu_model(mut self, model: &str) -> Self {
         model.clone_into(&mut self.cpu_model);

@@ -32,6 +32,9 @@ const PACKAGES: [&str; 4] = [
 
 const PAGE_BYTES: u64 = 4096;
 
+/// How long QEMU may take to end after its guest has.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
 /// A guest that has started and answers. Dropping it ends it and removes its files.
 #[derive(Debug)]
 pub struct Guest {
@@ -78,7 +81,7 @@ impl Guest {
         let greeted = greet(&listener, started + config.boot_deadline, &mut machine);
         let (wire, hello) = greeted.map_err(|error| GuestError::Boot {
             waited: started.elapsed(),
-            reason: match machine.ended() {
+            reason: match machine.end(LAST_BREATH) {
                 Some(status) => format!("{error}; QEMU ended with {status}"),
                 None => error.to_string(),
             },
@@ -334,19 +337,20 @@ impl Guest {
         self.ask_json(&Request::SpawnThreads { count })
     }
 
+    /// How QEMU ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        self.machine.ended()
+    }
+
     /// Turns the guest off in good order and waits until QEMU has ended.
     ///
     /// # Errors
     /// As [`Guest::read`], or QEMU is still there at the deadline; it is killed then.
     pub fn power_off(mut self, deadline: Duration) -> Result<(), GuestError> {
         self.order(&Request::PowerOff)?;
-        let until = Instant::now() + deadline;
-        while self.machine.ended().is_none() {
-            if Instant::now() >= until {
-                let source = io::Error::new(io::ErrorKind::TimedOut, "the guest did not turn off");
-                return Err(self.broken_wire(source));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if self.machine.end(deadline).is_none() {
+            let source = io::Error::new(io::ErrorKind::TimedOut, "the guest did not turn off");
+            return Err(self.broken_wire(source));
         }
         Ok(())
     }
