@@ -1,0 +1,35 @@
+//! The mount: live images of kernel memory as files.
+//!
+//! [`Mounted::mount`] serves a table of [`ServedFile`]s at a folder, for the mounting user alone. What
+//! debuggers need of such a file decides its manners:
+//!
+//! - mode 0400, the folder 0500, owner the mounting user; opening for writing fails;
+//! - reads bypass the page cache (`FOPEN_DIRECT_IO`), so that each one looks anew;
+//! - `st_blksize` is 8, since stdio keeps that many bytes and gdb would show stale ones for ever;
+//! - `st_size` is the end of the last segment, never 0, since libelf believes it;
+//! - one request carries up to 1 MiB, and several threads serve;
+//! - each open gets an image of its own, with a header of that moment.
+//!
+//! A read of a source that is gone is `EIO`, said once in words through
+//! [`MountOptions::on_failure`]; a hole is zeros. The crate does not know what it serves.
+//!
+//! `fuser` does not hand on `FUSE_INTERRUPT`: a reader that is killed waits for the request that is
+//! under way, at most 1 MiB.
+#![forbid(unsafe_code)]
+
+mod detach;
+mod error;
+mod filesystem;
+mod mount_point;
+mod mounted;
+mod served_file;
+
+pub use error::MountError;
+pub use mounted::{MountOptions, Mounted, Unmounter};
+pub use served_file::{OpenFile, ServedFile};
+
+/// What `/proc/self/mountinfo` shows as the source of our mounts; it is how we know them again.
+pub(crate) const SOURCE: &str = "vread";
+
+/// The most bytes that one request carries.
+pub const MAX_READ: u32 = 1 << 20;

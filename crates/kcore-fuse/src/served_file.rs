@@ -1,0 +1,28 @@
+use std::{error::Error, fmt::Debug};
+
+use vread_addr::{ByteLen, FileOffset};
+use vread_iov_iter::{IovIter, Progress};
+use vread_nofault::UserBuf;
+
+/// A file of the mount, by name.
+pub trait ServedFile: Debug + Send + Sync {
+    /// Its name in the folder: neither empty nor with a slash.
+    fn name(&self) -> &str;
+
+    /// What `stat` says: at least the end of the last byte worth reading, never 0.
+    fn size(&self) -> ByteLen;
+
+    /// A view of the file as it is now, for one `open`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is none; the opener gets `EIO`.
+    fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>>;
+}
+
+/// A view of a file that one opener has. Several threads may read it at once.
+pub trait OpenFile: Debug + Send + Sync {
+    /// Fills `iter` from byte `at` of the file. Less than asked, without a reason in
+    /// [`Progress::stopped`], is the end of the file.
+    fn read_at(&self, at: FileOffset, iter: &mut IovIter<'_, UserBuf<'_>>) -> Progress;
+}
