@@ -7,6 +7,7 @@ use lock_api::{ArcRwLockReadGuard, RawRwLock, RwLock};
 use vread_addr::{Pfn, VirtAddr};
 
 use super::ArenaError;
+use super::block::Block;
 use crate::{VmFlags, VmapArea, VmapAreaFlags};
 
 /// An area and its lock, which readers hold while they copy from it.
@@ -19,18 +20,29 @@ pub(super) struct AreaState {
     pub(super) kind: AreaKind,
     /// The frames that go back to the provider with the area, lowest address first.
     pub(super) frames: Vec<Pfn>,
+    /// How a block is subdivided.
+    pub(super) block: Option<Block>,
 }
 
 /// Who made an area, and so who may free it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AreaKind {
     Vmalloc,
+    Vmap,
+    Ioremap,
+    Sparse,
+    Ram,
+    Block,
 }
 
 impl AreaKind {
     fn made_by(self) -> &'static str {
         match self {
             Self::Vmalloc => "vmalloc",
+            Self::Vmap => "vmap",
+            Self::Ioremap => "ioremap",
+            Self::Sparse => "get_vm_area_sparse",
+            Self::Ram | Self::Block => "vm_map_ram",
         }
     }
 }

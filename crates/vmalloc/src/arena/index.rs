@@ -44,7 +44,7 @@ impl<R: RawRwLock> Index<R> {
         &mut self,
         request: Request,
         state: impl FnOnce(VirtRange) -> AreaState,
-    ) -> Result<Shared<R>, ArenaError> {
+    ) -> Result<(VirtAddr, Shared<R>), ArenaError> {
         let found = self.free.allocate(request).or_else(|| {
             self.purge();
             self.free.allocate(request)
@@ -60,7 +60,7 @@ impl<R: RawRwLock> Index<R> {
             area: Arc::clone(&area),
         };
         self.busy.insert(range.start(), busy);
-        Ok(area)
+        Ok((range.start(), area))
     }
 
     /// Unlists the area that starts at `start`. Its range is not used again before a purge (V16).

@@ -1,14 +1,21 @@
 //! The arena: vmalloc space of one's own.
 
 mod area_state;
+mod block;
 mod error;
 mod frames;
 mod free_tree;
 mod heap_frames;
 mod index;
+mod ioremap;
 mod page_table;
+mod sparse;
+mod vm_map_ram;
 mod vmalloc;
+mod vmallocinfo;
+mod vmap;
 mod vmap_space;
+mod vrealloc;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -20,6 +27,7 @@ pub use area_state::AreaGuard;
 pub use error::ArenaError;
 pub use frames::FrameProvider;
 pub use heap_frames::HeapFrames;
+pub use vmallocinfo::VmallocInfo;
 
 use crate::{VmFlags, VmStruct, VmapArea, VmapAreaFlags};
 use area_state::{AreaKind, AreaState, Shared};
@@ -35,8 +43,8 @@ use page_table::PageTable;
 ///
 /// What a reader gets of an address is always what was there at some instant of the read: an area is
 /// taken from its readers before its pages are unmapped, and its pages are unmapped before they are
-/// given back. The locks nest in one order: an area's lock, then nothing; the index's lock, then
-/// nothing. A reader holds an area's lock while it copies, and an allocation waits for no reader.
+/// given back. A reader holds an area's lock while it copies; [`vmalloc`](Self::vmalloc) waits for none.
+/// Locks nest in one way only: that of the list of blocks may be held while an area's is taken.
 ///
 /// ```
 /// use vread_addr::{ByteLen, PageCount, VirtAddr, VirtRange};
@@ -64,6 +72,8 @@ pub struct Arena<P, R = spin::RwLock<()>> {
     frames: P,
     table: PageTable,
     index: RwLock<R, Index<R>>,
+    /// The blocks that have room left, for [`vm_map_ram`](Self::vm_map_ram).
+    blocks: RwLock<R, Vec<Shared<R>>>,
 }
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
@@ -83,6 +93,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             frames,
             table: PageTable::new(window.start(), window.len()),
             index: RwLock::new(Index::new(window)),
+            blocks: RwLock::new(Vec::new()),
         })
     }
 
@@ -116,8 +127,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     }
 
     /// Makes lazily freed ranges free for the next allocation, which otherwise happens when there are
-    /// enough of them or when an allocation would fail (V15, V16).
+    /// enough of them or when an allocation would fail (V15, V16). Blocks of which nothing is in use any
+    /// more go with them (V24).
     pub fn purge_vmap_area_lazy(&self) {
+        self.purge_fragmented_blocks();
         self.index.write().purge();
     }
 
@@ -171,28 +184,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         within: VirtRange,
         kind: AreaKind,
         vm: VmStruct,
-    ) -> Result<Shared<R>, ArenaError> {
-        let too_large = ArenaError::TooLarge {
-            size,
-            window: within,
-        };
-        if size.is_zero() {
-            return Err(ArenaError::ZeroSize);
-        }
-        if !align.get().is_power_of_two() || align < PAGE_SIZE {
-            return Err(ArenaError::Alignment { align });
-        }
-        let with_guard = PageCount::to_hold(size)
-            .checked_bytes()
-            .and_then(|len| len.checked_add(PAGE_SIZE))
-            .filter(|len| *len <= within.len())
-            .ok_or(too_large)?;
-        let request = Request {
-            size: with_guard,
-            align,
-            within,
-        };
-        let state = |range: VirtRange| AreaState {
+    ) -> Result<(VirtAddr, Shared<R>), ArenaError> {
+        let with_guard = |len: ByteLen| len.checked_add(PAGE_SIZE);
+        let request = self.request(size, align, within, with_guard)?;
+        self.index.write().insert(request, |range| AreaState {
             area: VmapArea {
                 range,
                 flags: VmapAreaFlags::empty(),
@@ -203,8 +198,36 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             },
             kind,
             frames: Vec::new(),
-        };
-        self.index.write().insert(request, state)
+            block: None,
+        })
+    }
+
+    /// Checks a request for `size` bytes, of which `padded` makes the length of the area (V13).
+    fn request(
+        &self,
+        size: ByteLen,
+        align: ByteLen,
+        within: VirtRange,
+        padded: impl FnOnce(ByteLen) -> Option<ByteLen>,
+    ) -> Result<Request, ArenaError> {
+        if size.is_zero() {
+            return Err(ArenaError::ZeroSize);
+        }
+        if !align.get().is_power_of_two() || align < PAGE_SIZE {
+            return Err(ArenaError::Alignment { align });
+        }
+        let len = PageCount::to_hold(size)
+            .checked_bytes()
+            .and_then(padded)
+            .filter(|len| *len <= within.len());
+        Ok(Request {
+            size: len.ok_or(ArenaError::TooLarge {
+                size,
+                window: within,
+            })?,
+            align,
+            within,
+        })
     }
 
     /// Takes an area from its readers, unmaps it, gives its frames back and unlists it: in this order.

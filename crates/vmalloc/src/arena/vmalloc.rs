@@ -36,8 +36,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         let pages = PageCount::to_hold(size);
         // V9: listed, then filled, then shown.
         let vm = vm_struct(VmFlags::ALLOC | VmFlags::UNINITIALIZED);
-        let shared = self.new_area(size, align, within, AreaKind::Vmalloc, vm)?;
-        let start = shared.read().area.range.start();
+        let (start, shared) = self.new_area(size, align, within, AreaKind::Vmalloc, vm)?;
         let frames = match self.take_frames(pages) {
             Ok(frames) => frames,
             Err(error) => {
