@@ -16,9 +16,6 @@ const RESOLVED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Packages that newer images are split into. A plain `linux-base` is something else.
 const PARTS: [&str; 3] = ["linux-base-", "linux-binary-", "linux-modules-"];
 
-/// Which kernels tests boot.
-const CHOICE: &str = "VREAD_KERNELS";
-
 /// A kernel series that vread is tested against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelRelease {
@@ -36,6 +33,9 @@ impl KernelRelease {
     /// All of them, oldest first.
     pub const ALL: [Self; 4] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::V7_2];
 
+    /// Name of the environment variable that chooses which kernels tests boot.
+    pub const CHOICE: &str = "VREAD_KERNELS";
+
     /// Those that everyday tests boot.
     pub const DEFAULT: [Self; 2] = [Self::V6_1, Self::V6_12];
 
@@ -50,14 +50,14 @@ impl KernelRelease {
         }
     }
 
-    /// Those that tests should boot: what the environment variable `VREAD_KERNELS` lists, such as
-    /// `5.10,7.2`, or `all`; [`KernelRelease::DEFAULT`] when it is not set.
+    /// Those that tests should boot: what the environment variable [`KernelRelease::CHOICE`] lists,
+    /// such as `5.10,7.2`, or `all`; [`KernelRelease::DEFAULT`] when it is not set.
     ///
     /// # Panics
     /// When the variable names a kernel that there is not: a guest must not be skipped in silence.
     #[must_use]
     pub fn under_test() -> Vec<Self> {
-        let Ok(listed) = std::env::var(CHOICE) else {
+        let Ok(listed) = std::env::var(Self::CHOICE) else {
             return Self::DEFAULT.to_vec();
         };
         if listed == "all" {
@@ -66,7 +66,7 @@ impl KernelRelease {
         let parsed = listed.split(',').map(|series| match series.trim().parse() {
             Ok(release) => release,
             #[expect(clippy::panic, reason = "a guest must not be skipped in silence")]
-            Err(error) => panic!("{CHOICE}: {error}"),
+            Err(error) => panic!("{}: {error}", Self::CHOICE),
         });
         parsed.collect()
     }

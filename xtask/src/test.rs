@@ -1,0 +1,75 @@
+//! `cargo xtask test`: everything that must pass, in the order that fails fastest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use vread_guests::{KernelRelease, ensure_packages};
+
+use crate::{tidy, workspace};
+
+/// Debian packages that tests need: the guests and the peers that vread is compared with.
+const PACKAGES: [&str; 7] = [
+    "busybox-static",
+    "elfutils",
+    "fuse3",
+    "gdb",
+    "makedumpfile",
+    "qemu-system-x86",
+    "xz-utils",
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Boot these kernels instead of 6.1 and 6.12: a list such as 5.10,7.2, or all
+    #[arg(long, env = KernelRelease::CHOICE)]
+    kernels: Option<String>,
+}
+
+/// Runs all steps; the first that fails ends it.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let started = Instant::now();
+    step("packages", || Ok(ensure_packages(&PACKAGES)?))?;
+    step("format", || cargo(arguments, &["fmt", "--all", "--check"]))?;
+    step("lints", || {
+        let all = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        cargo(arguments, &all)
+    })?;
+    step("tidy", tidy::run)?;
+    step("tests", || cargo(arguments, &["test", "--workspace"]))?;
+    println!("== all passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn step(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    println!("== {name}");
+    let started = Instant::now();
+    run().with_context(|| format!("step {name} failed"))?;
+    println!(
+        "== {name}: passed in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn cargo(arguments: &Arguments, words: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace::root()).args(words);
+    if let Some(kernels) = &arguments.kernels {
+        command.env(KernelRelease::CHOICE, kernels);
+    }
+    let status = command.status().context("cargo cannot be started")?;
+    ensure!(
+        status.success(),
+        "cargo {} ended with {status}",
+        words.join(" ")
+    );
+    Ok(())
+}

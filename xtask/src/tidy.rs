@@ -1,0 +1,53 @@
+//! `cargo xtask tidy`: house rules that no compiler knows, one file for each.
+
+mod arrows;
+mod length;
+mod lints;
+mod names;
+mod unsafety;
+
+use anyhow::{Context as _, bail};
+
+use crate::workspace;
+
+/// What a check has to say about one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    /// Worth a look; does not fail.
+    Warning(String),
+    /// Against a rule.
+    Error(String),
+}
+
+/// Runs all checks and prints every finding.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let root = workspace::root();
+    let metadata = workspace::metadata(root)?;
+    let sources = workspace::sources(root)?;
+    let manifests = lints::manifests(&metadata)?;
+    let architecture = std::fs::read_to_string(root.join(arrows::LIST)).context(arrows::LIST)?;
+    let listed = std::fs::read_to_string(root.join(unsafety::LIST)).unwrap_or_default();
+    let findings = [
+        arrows::check(&arrows::Drawn::of(&metadata), &architecture),
+        unsafety::check(&sources, &listed, &unsafety::crate_roots(&metadata, root)),
+        length::check(&sources),
+        names::check(&sources, &names::packages(&metadata)),
+        lints::check(&manifests),
+    ]
+    .concat();
+    let mut errors = 0;
+    for finding in &findings {
+        match finding {
+            Finding::Warning(text) => println!("warning: {text}"),
+            Finding::Error(text) => {
+                println!("error: {text}");
+                errors += 1;
+            }
+        }
+    }
+    if errors > 0 {
+        bail!("{errors} findings are against a rule");
+    }
+    println!("{} source files follow the house rules", sources.len());
+    Ok(())
+}
