@@ -1,0 +1,10 @@
+//! Vmap areas: which parts of vmalloc space are in use (G50 to G54).
+
+mod hint;
+mod layout;
+mod walk;
+
+pub(crate) use hint::{AreaHints, find_in};
+pub(crate) use layout::AreaLayout;
+pub use walk::KnownArea;
+pub(crate) use walk::{AreaReader, lazily_freed};

@@ -1,0 +1,292 @@
+use vread_addr::{ByteLen, VirtAddr};
+use vread_physmem::PhysMem;
+use vread_vmalloc::VmapArea;
+
+use super::AreaLayout;
+use super::layout::{AreaRecord, DescriptorRecord, MAX_RECORD_LEN};
+use crate::linear::LinearMap;
+use crate::virt_mem::VirtMem;
+use crate::{Kallsyms, LinuxError, VmCoreInfo};
+
+/// The most areas (G73).
+const MAX_AREAS: usize = 1 << 20;
+/// The most nodes; the kernel has as many as CPUs, up to this (V17).
+const MAX_NODES: u32 = 128;
+/// How often the areas are read anew when they change under us (G71).
+const MAX_TRIES: u32 = 3;
+const WHAT: &str = "the list of vmap areas";
+
+/// An area as it was found in a walk of the kernel's lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownArea {
+    /// What it is.
+    pub area: VmapArea,
+    /// Where its `vmap_area` lies.
+    pub at: VirtAddr,
+    /// Where its `vm_struct` lies, if it has one.
+    pub vm_at: Option<VirtAddr>,
+    /// Where the array of its pages' descriptors lies; 0 where there is none.
+    pub pages: VirtAddr,
+}
+
+/// Where a kernel keeps its areas.
+#[derive(Debug, Clone, Copy)]
+enum AreaIndex {
+    /// One sorted list (before 6.9, G50).
+    List { head: VirtAddr },
+    /// One sorted list for each node (G51): the variables that say where they are and how many.
+    Nodes { array: VirtAddr, count: VirtAddr },
+}
+
+/// Reads areas.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AreaReader {
+    layout: AreaLayout,
+    index: AreaIndex,
+    linear: LinearMap,
+    /// The list of areas that are freed and not yet reused, where it is one list (6.1).
+    purge_list: Option<VirtAddr>,
+}
+
+/// What one list is expected to be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    /// Anything odd means that the list changed under us.
+    Consistent,
+    /// Odd areas are dropped (G73).
+    DropOdd,
+}
+
+impl AreaReader {
+    pub(crate) fn new(
+        layout: AreaLayout,
+        linear: LinearMap,
+        info: &VmCoreInfo,
+        kallsyms: &Kallsyms,
+    ) -> Result<Self, LinuxError> {
+        let nodes = kallsyms
+            .find("vmap_nodes")
+            .zip(kallsyms.find("nr_vmap_nodes"));
+        let list = info
+            .symbol("vmap_area_list")
+            .or(kallsyms.find("vmap_area_list"));
+        let index = match (nodes, list) {
+            (Some((array, count)), _) => AreaIndex::Nodes { array, count },
+            (None, Some(head)) => AreaIndex::List { head },
+            (None, None) => {
+                return Err(LinuxError::NoSymbol { name: "vmap_nodes" });
+            }
+        };
+        Ok(Self {
+            layout,
+            index,
+            linear,
+            purge_list: kallsyms.find("purge_vmap_area_list"),
+        })
+    }
+
+    /// All busy areas, in the order of the kernel's lists: one list after another, each sorted.
+    pub(crate) fn read_busy(&self, virt: VirtMem<'_>) -> Result<Vec<KnownArea>, LinuxError> {
+        let heads = match self.index {
+            AreaIndex::List { head } => vec![head],
+            AreaIndex::Nodes { .. } => self.node_heads(virt, |node| node.busy)?,
+        };
+        let mut areas = Vec::new();
+        for head in heads {
+            self.read_list(virt.mem, head, &mut areas)?;
+        }
+        Ok(areas)
+    }
+
+    /// What `known` is now: its own records read anew, or `None` if it is no longer that area.
+    ///
+    /// The descriptor is read first and the area after it, so that a descriptor that is given up
+    /// meanwhile is noticed. An area that was freed keeps its bytes for a while; but it is then unlinked,
+    /// and an unlinked entry points to itself. One that waits for reuse in another list has nothing
+    /// mapped, and its range belongs to nobody else until it has left that list.
+    pub(crate) fn read_again(&self, mem: &PhysMem, known: &KnownArea) -> Option<VmapArea> {
+        let descriptor = match known.vm_at {
+            Some(at) => Some(self.read_descriptor(mem, at).ok()?),
+            None => None,
+        };
+        let record = self.read_area(mem, known.at).ok()??;
+        let node = known
+            .at
+            .checked_add(ByteLen::from_usize(self.layout.list))?;
+        let same = record.range == known.area.range
+            && record.vm == known.vm_at
+            && record.prev != node
+            && self.linear.read_pointer(mem, record.prev) == Some(node);
+        same.then_some(VmapArea {
+            range: record.range,
+            flags: record.flags,
+            vm: descriptor.map(|descriptor| descriptor.vm),
+        })
+    }
+
+    fn node_heads(
+        &self,
+        virt: VirtMem<'_>,
+        list: impl Fn(super::layout::NodeLayout) -> ByteLen,
+    ) -> Result<Vec<VirtAddr>, LinuxError> {
+        let (AreaIndex::Nodes { array, count }, Some(node)) = (self.index, self.layout.node) else {
+            return Err(LinuxError::NoType { name: "vmap_node" });
+        };
+        let first = virt.read_pointer(array)?;
+        let nodes = virt.read_u32(count)?;
+        let malformed = LinuxError::Malformed {
+            what: "the array of vmap nodes",
+            at: first,
+            why: "its length or address is out of range",
+        };
+        if !(1..=MAX_NODES).contains(&nodes) {
+            return Err(malformed);
+        }
+        let head = |index: u32| {
+            let into = node.len.checked_mul(u64::from(index))?;
+            first.checked_add(into)?.checked_add(list(node))
+        };
+        (0..nodes).map(head).collect::<Option<_>>().ok_or(malformed)
+    }
+
+    /// Appends the areas of one list, read anew where it changed meanwhile.
+    fn read_list(
+        &self,
+        mem: &PhysMem,
+        head: VirtAddr,
+        areas: &mut Vec<KnownArea>,
+    ) -> Result<(), LinuxError> {
+        let before = areas.len();
+        for _ in 0..MAX_TRIES {
+            match self.try_read_list(mem, head, Strictness::Consistent, areas) {
+                Err(LinuxError::Source(failure)) => return Err(failure.into()),
+                Err(error) => tracing::debug!(%error, "areas changed while they were read"),
+                Ok(()) => return Ok(()),
+            }
+            areas.truncate(before);
+        }
+        self.try_read_list(mem, head, Strictness::DropOdd, areas)
+    }
+
+    fn try_read_list(
+        &self,
+        mem: &PhysMem,
+        head: VirtAddr,
+        strictness: Strictness,
+        areas: &mut Vec<KnownArea>,
+    ) -> Result<(), LinuxError> {
+        let torn = |at| LinuxError::Torn {
+            what: WHAT,
+            at,
+            tries: MAX_TRIES,
+        };
+        let mut from = head;
+        let mut last_end = VirtAddr::new(0);
+        let mut node = self
+            .linear
+            .read_pointer(mem, head)
+            .ok_or(LinuxError::NotMapped { addr: head })?;
+        for _ in 0..MAX_AREAS {
+            // Before the kernel sets its lists up they are all zeros.
+            if node == head || (from == head && node.get() == 0) {
+                return Ok(());
+            }
+            let at = node
+                .checked_sub(ByteLen::from_usize(self.layout.list))
+                .ok_or(torn(node))?;
+            let Some(record) = self.read_area(mem, at)? else {
+                return Err(torn(at));
+            };
+            if record.prev != from {
+                return Err(torn(at));
+            }
+            from = node;
+            node = record.next;
+            match self.complete(mem, at, record) {
+                Ok(area) if record.range.start() >= last_end => {
+                    last_end = record.range.end();
+                    areas.push(area);
+                }
+                Err(LinuxError::Source(failure)) => return Err(failure.into()),
+                _ if strictness == Strictness::Consistent => return Err(torn(at)),
+                result => tracing::warn!(?record, ?result, "vmap area dropped"),
+            }
+        }
+        Err(LinuxError::TooMany {
+            what: WHAT,
+            at: node,
+            limit: MAX_AREAS,
+        })
+    }
+
+    /// Adds the descriptor, if the area is still the same after that was read.
+    fn complete(
+        &self,
+        mem: &PhysMem,
+        at: VirtAddr,
+        record: AreaRecord,
+    ) -> Result<KnownArea, LinuxError> {
+        let descriptor = match record.vm {
+            Some(vm) => Some(self.read_descriptor(mem, vm)?),
+            None => None,
+        };
+        let again = self.read_area(mem, at)?;
+        let same = again.is_some_and(|again| again.range == record.range && again.vm == record.vm);
+        if !same {
+            return Err(LinuxError::Torn {
+                what: "a vmap area",
+                at,
+                tries: 1,
+            });
+        }
+        Ok(KnownArea {
+            area: VmapArea {
+                range: record.range,
+                flags: record.flags,
+                vm: descriptor.map(|descriptor| descriptor.vm),
+            },
+            at,
+            vm_at: record.vm,
+            pages: descriptor.map_or(VirtAddr::new(0), |descriptor| descriptor.pages),
+        })
+    }
+
+    fn read_area(&self, mem: &PhysMem, at: VirtAddr) -> Result<Option<AreaRecord>, LinuxError> {
+        let mut bytes = [0_u8; MAX_RECORD_LEN];
+        let bytes = bytes.get_mut(..self.layout.area_len).unwrap_or_default();
+        self.linear.read(mem, at, bytes)?;
+        Ok(self.layout.area(bytes))
+    }
+
+    fn read_descriptor(&self, mem: &PhysMem, at: VirtAddr) -> Result<DescriptorRecord, LinuxError> {
+        let mut bytes = [0_u8; MAX_RECORD_LEN];
+        let bytes = bytes.get_mut(..self.layout.vm_len).unwrap_or_default();
+        self.linear.read(mem, at, bytes)?;
+        self.layout.descriptor(bytes).ok_or(LinuxError::Malformed {
+            what: "a vm_struct",
+            at,
+            why: "it is shorter than its members",
+        })
+    }
+}
+
+/// The ranges of areas that were freed and are not yet reused, in the order of the kernel's lists (V16).
+/// Releases before 6.1 keep them in no order and are not looked at.
+pub(crate) fn lazily_freed(
+    reader: &AreaReader,
+    virt: VirtMem<'_>,
+) -> Result<Vec<KnownArea>, LinuxError> {
+    let heads = match reader.index {
+        AreaIndex::List { .. } => reader.purge_list.into_iter().collect(),
+        AreaIndex::Nodes { .. } => reader.node_heads(virt, |node| node.lazy)?,
+    };
+    let without_descriptors = AreaReader {
+        layout: reader.layout.without_descriptors(),
+        ..*reader
+    };
+    let mut areas = Vec::new();
+    for head in heads {
+        without_descriptors.read_list(virt.mem, head, &mut areas)?;
+    }
+    Ok(areas)
+}

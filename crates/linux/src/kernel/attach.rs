@@ -1,0 +1,289 @@
+use vread_addr::{ByteLen, PhysRange, VirtRange};
+use vread_iov_iter::SourceFailure;
+use vread_physmem::PhysMem;
+
+use super::banner;
+use super::identify::{Identified, Rejected, Verdict};
+use super::{AttachError, AttachTimes, Kernel, Missing};
+use crate::areas::{AreaHints, AreaLayout, AreaReader};
+use crate::btf::MAX_BTF_LEN;
+use crate::kallsyms::read_kallsyms;
+use crate::linear::LinearMap;
+use crate::virt_mem::VirtMem;
+use crate::vmcoreinfo::{self, Candidate};
+use crate::{Bases, Btf, Kallsyms, LinuxError};
+
+/// How much RAM is scanned page by page in this thread before the rest is shared out: the note lies low
+/// in memory nearly always.
+const SCAN_ALONE: ByteLen = ByteLen::new(1 << 30);
+
+/// A kernel that was believed, and its symbols as far as they could be read.
+struct Believed {
+    kernel: Identified,
+    kallsyms: Result<Kallsyms, LinuxError>,
+}
+
+impl Kernel {
+    /// Finds the kernel in `mem` and reads what it says about itself.
+    ///
+    /// Only what nothing works without is an error. The rest (symbols, types, areas) is listed by
+    /// [`missing`](Kernel::missing) where it cannot be had.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`].
+    pub fn attach(mem: PhysMem) -> Result<Self, AttachError> {
+        let mut times = AttachTimes::default();
+        let Believed { kernel, kallsyms } = find_kernel(&mem, &mut times)?;
+        let mut missing = Vec::new();
+        let mut keep = |what, consequence, why| {
+            missing.push(Missing {
+                what,
+                consequence,
+                why,
+            });
+        };
+        let kallsyms = kallsyms
+            .map_err(|why| keep("symbols", "no names, no areas, no bases", why))
+            .ok();
+
+        let virt = VirtMem {
+            mem: &mem,
+            table: kernel.table,
+        };
+        let info = &kernel.candidate.info;
+        let btf = times
+            .time("types", || read_btf(virt, kallsyms.as_ref()))
+            .map_err(|why| keep("types", "no areas, no RAM list, no modules", why))
+            .ok();
+        let bases = times
+            .time("bases", || Bases::read(virt, info, kallsyms.as_ref()))
+            .map_err(|why| keep("bases", "no direct map, no vmalloc space", why))
+            .ok();
+        let image = image_range(kallsyms.as_ref())
+            .map_err(|why| keep("image range", "no text segment", why))
+            .ok();
+        let areas = times
+            .time("areas", || {
+                area_reader(
+                    &kernel,
+                    btf.as_ref(),
+                    bases.as_ref(),
+                    image,
+                    kallsyms.as_ref(),
+                )
+            })
+            .map_err(|why| keep("areas", "vmalloc space reads as zeros", why))
+            .ok();
+        Ok(Self {
+            table: kernel.table,
+            phys_base: kernel.phys_base,
+            release: kernel.release,
+            vmcoreinfo_page: kernel.candidate.page,
+            info: kernel.candidate.info,
+            mem,
+            kallsyms,
+            btf,
+            bases,
+            image,
+            areas,
+            hints: AreaHints::default(),
+            missing,
+            times,
+        })
+    }
+}
+
+/// What became of the candidates so far.
+#[derive(Default)]
+struct Survey {
+    /// How many were looked at.
+    seen: usize,
+    /// Those that passed all but N9 (d), which needs symbols.
+    survivors: Vec<Believed>,
+    /// Why the first of the others was rejected.
+    rejected: Option<AttachError>,
+}
+
+fn find_kernel(mem: &PhysMem, times: &mut AttachTimes) -> Result<Believed, AttachError> {
+    const SCAN: &str = "scan for VMCOREINFO";
+    let mut survey = Survey::default();
+    let (near, far) = split(mem.ranges(), SCAN_ALONE);
+    for range in near {
+        let mut scan = vmcoreinfo::Scan::new(mem, range);
+        while let Some(candidate) = times.time(SCAN, || scan.next()).map_err(source)? {
+            if let Some(kernel) = survey.consider(mem, candidate, times)? {
+                return Ok(kernel);
+            }
+        }
+    }
+    let candidates = match far.is_empty() {
+        true => Vec::new(),
+        false => times
+            .time(SCAN, || vmcoreinfo::scan_in_parallel(mem, &far))
+            .map_err(source)?,
+    };
+    for candidate in candidates {
+        if let Some(kernel) = survey.consider(mem, candidate, times)? {
+            return Ok(kernel);
+        }
+    }
+    survey.decide(mem)
+}
+
+impl Survey {
+    /// Looks at one candidate; the kernel, if there can be no doubt.
+    fn consider(
+        &mut self,
+        mem: &PhysMem,
+        candidate: Candidate,
+        times: &mut AttachTimes,
+    ) -> Result<Option<Believed>, AttachError> {
+        self.seen = self.seen.saturating_add(1);
+        if self.seen > vmcoreinfo::MAX_CANDIDATES {
+            return Ok(None);
+        }
+        let at = candidate.page;
+        let release = candidate.info.os_release().unwrap_or_default().to_owned();
+        tracing::debug!(%at, %release, "VMCOREINFO candidate");
+        let checked = times.time("check of the page table", || {
+            Identified::check(mem, candidate)
+        });
+        let kernel = match checked {
+            Ok(kernel) => kernel,
+            Err(Rejected::Failed(error)) => return Err(source(error)),
+            Err(Rejected::Unsupported(why)) => {
+                self.reject(AttachError::Unsupported { release, why });
+                return Ok(None);
+            }
+            Err(Rejected::Stale(why)) => {
+                self.reject(AttachError::Stale { at, release, why });
+                return Ok(None);
+            }
+        };
+        let virt = VirtMem {
+            mem,
+            table: kernel.table,
+        };
+        let info = &kernel.candidate.info;
+        // The note and the text page of one kernel (N1, N3) are one candidate.
+        let known = |other: &Believed| other.kernel.candidate.info == *info;
+        if self.survivors.iter().any(known) {
+            return Ok(None);
+        }
+        let kallsyms = times.time("symbols", || read_kallsyms(virt, info));
+        if let Err(LinuxError::Source(failure)) = kallsyms {
+            return Err(failure.into());
+        }
+        let verdict = match &kallsyms {
+            Ok(kallsyms) => kernel.verdict(mem, kallsyms),
+            Err(_) => Verdict::Open,
+        };
+        let believed = Believed { kernel, kallsyms };
+        match verdict {
+            Verdict::Confirmed => return Ok(Some(believed)),
+            Verdict::Open => self.survivors.push(believed),
+            Verdict::Refuted(why) => {
+                let why = why.to_owned();
+                self.reject(AttachError::Stale { at, release, why });
+            }
+        }
+        Ok(None)
+    }
+
+    fn reject(&mut self, error: AttachError) {
+        tracing::debug!(%error, "candidate rejected");
+        self.rejected.get_or_insert(error);
+    }
+
+    /// The only survivor, or why there is none.
+    fn decide(mut self, mem: &PhysMem) -> Result<Believed, AttachError> {
+        match (self.survivors.len(), self.survivors.pop()) {
+            (1, Some(kernel)) => Ok(kernel),
+            (_, Some(last)) => {
+                self.survivors.push(last);
+                let name =
+                    |believed: &Believed| (believed.kernel.release.clone(), believed.kernel.page());
+                Err(AttachError::Ambiguous {
+                    candidates: self.survivors.iter().map(name).collect(),
+                })
+            }
+            (_, None) => match self.rejected {
+                Some(error) => Err(error),
+                None => Err(banner::explain_absence(mem)),
+            },
+        }
+    }
+}
+
+fn read_btf(virt: VirtMem<'_>, kallsyms: Option<&Kallsyms>) -> Result<Btf, LinuxError> {
+    let find = |name: &'static str| {
+        let found = kallsyms.and_then(|kallsyms| kallsyms.find(name));
+        found.ok_or(LinuxError::NoSymbol { name })
+    };
+    let start = find("__start_BTF")?;
+    let malformed = |why| LinuxError::Malformed {
+        what: "BTF",
+        at: start,
+        why,
+    };
+    let len = find("__stop_BTF")?
+        .checked_offset_from(start)
+        .and_then(ByteLen::to_usize)
+        .filter(|len| *len <= MAX_BTF_LEN)
+        .ok_or(malformed("it ends before it starts, or beyond the limit"))?;
+    Ok(Btf::parse(virt.read_vec(start, len)?)?)
+}
+
+fn area_reader(
+    kernel: &Identified,
+    btf: Option<&Btf>,
+    bases: Option<&Bases>,
+    image: Option<VirtRange>,
+    kallsyms: Option<&Kallsyms>,
+) -> Result<AreaReader, LinuxError> {
+    let needs = |what| LinuxError::Needs { what };
+    let layout = AreaLayout::from_btf(btf.ok_or(needs("types"))?)?;
+    let bases = bases.ok_or(needs("bases"))?;
+    let image = image.ok_or(needs("the image's range"))?;
+    let linear = LinearMap::new(bases, image, kernel.phys_base).ok_or(needs("bases"))?;
+    let kallsyms = kallsyms.ok_or(needs("symbols"))?;
+    AreaReader::new(layout, linear, &kernel.candidate.info, kallsyms)
+}
+
+fn image_range(kallsyms: Option<&Kallsyms>) -> Result<VirtRange, LinuxError> {
+    let find = |name: &'static str| {
+        let found = kallsyms.and_then(|kallsyms| kallsyms.find(name));
+        found.ok_or(LinuxError::NoSymbol { name })
+    };
+    let start = find("_text")?;
+    VirtRange::new(start, find("_end")?).ok_or(LinuxError::Malformed {
+        what: "the image's range",
+        at: start,
+        why: "_end lies below _text",
+    })
+}
+
+/// The first `len` bytes of RAM, and the rest.
+fn split(ranges: &[PhysRange], len: ByteLen) -> (Vec<PhysRange>, Vec<PhysRange>) {
+    let mut left = len;
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for range in ranges {
+        let border = range
+            .start()
+            .checked_add(left)
+            .map_or(range.end(), |border| border.min(range.end()));
+        near.extend(PhysRange::new(range.start(), border).filter(|part| !part.is_empty()));
+        far.extend(PhysRange::new(border, range.end()).filter(|part| !part.is_empty()));
+        left = left.saturating_sub(range.len());
+    }
+    (near, far)
+}
+
+fn source(error: LinuxError) -> AttachError {
+    match error {
+        LinuxError::Source(failure) => failure.into(),
+        // The scan reports nothing else; what it cannot read, it passes over.
+        _ => SourceFailure::Torn.into(),
+    }
+}

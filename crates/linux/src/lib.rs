@@ -1,0 +1,44 @@
+//! What a Linux kernel's memory says about itself.
+//!
+//! [`Kernel::attach`] takes a machine's physical memory and finds its way from there: VMCOREINFO by a
+//! scan of RAM, the page table and the load address from VMCOREINFO, the symbol table from there, the
+//! types (BTF) and the moving bases through symbols. Everything comes out of the target's own memory;
+//! no debuginfo, no agent and no pause are needed. What a kernel lacks is listed by
+//! [`Kernel::missing`], and all that does not depend on it works.
+//!
+//! A [`Kernel`] then is what the rooms below ask for: a
+//! [`VmapSpace`](vread_vmalloc::VmapSpace), a [`PageSource`](vread_iov_iter::PageSource) and a
+//! [`KernelMemory`](vread_kcore::KernelMemory), so that
+//! [`read_kcore_iter`](vread_kcore::read_kcore_iter) serves the guest's own `/proc/kcore`.
+//!
+//! This is where trust changes. Below, bytes are only bytes; everything the target says about itself is
+//! taken as hostile here: copied first, checked then, with a limit on every list and table. What comes
+//! out is checked types. The crate does not know how the memory is reached, nor who asks.
+//!
+//! Facts are cited by the ids of the behavioural specification (`N…`, `G…`, `V…`, `E…`).
+#![forbid(unsafe_code)]
+
+mod areas;
+mod bases;
+pub mod btf;
+mod error;
+mod fields;
+pub mod kallsyms;
+mod kernel;
+mod linear;
+mod list;
+pub mod modules;
+mod page_table;
+mod symbol;
+mod virt_mem;
+mod vmcoreinfo;
+
+pub use areas::KnownArea;
+pub use bases::Bases;
+pub use btf::Btf;
+pub use error::LinuxError;
+pub use kallsyms::Kallsyms;
+pub use kernel::{AreaCopy, AttachError, AttachTimes, Kernel, Missing, Symbols};
+pub use page_table::{PageTable, PagingLevels};
+pub use symbol::{Symbol, SymbolOffset};
+pub use vmcoreinfo::VmCoreInfo;

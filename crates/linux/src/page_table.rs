@@ -1,0 +1,216 @@
+use vread_addr::{ByteLen, PAGE_SIZE, PhysAddr, VirtAddr};
+use vread_iov_iter::SourceFailure;
+use vread_physmem::{PhysMem, ReadError};
+use vread_vmalloc::PageRun;
+
+/// How many entries one call may look at to make its run longer. Beyond it the run ends early, which
+/// costs the caller a walk and nothing else; a forged table cannot keep us busy (G7).
+const MAX_EXTENSIONS: u32 = 4096;
+/// Bit 0: the entry is present.
+const PRESENT: u64 = 1;
+/// Bit 7: at the 1 GiB and 2 MiB levels, a leaf.
+const LEAF: u64 = 1 << 7;
+/// Bits 12 to 51.
+const ADDRESS_BITS: u64 = 0x000f_ffff_ffff_f000;
+
+/// A kernel's top page table on x86_64, and how to read it (G1 to G6).
+///
+/// Holds no translation: each one is walked anew, since vmalloc space moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageTable {
+    root: PhysAddr,
+    levels: PagingLevels,
+    /// [`ADDRESS_BITS`] without the memory encryption bit.
+    address_bits: u64,
+}
+
+/// How many levels of tables there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PagingLevels {
+    /// 48-bit addresses.
+    Four,
+    /// 57-bit addresses.
+    Five,
+}
+
+/// What a walk for one address found.
+enum Walked {
+    /// The leaf that covers the address: where it points, and the bytes that it maps.
+    Leaf { frame: PhysAddr, size: ByteLen },
+    /// An entry that leads nowhere: nothing is mapped in the bytes that it stands for.
+    Empty { size: ByteLen },
+}
+
+impl PagingLevels {
+    /// The bits of an address that are translated.
+    #[must_use]
+    pub fn address_bits(self) -> u32 {
+        match self {
+            Self::Four => 48,
+            Self::Five => 57,
+        }
+    }
+
+    /// The shift of the top level's index.
+    fn top_shift(self) -> u32 {
+        match self {
+            Self::Four => 39,
+            Self::Five => 48,
+        }
+    }
+
+    /// Whether the untranslated bits of `addr` repeat the highest translated one.
+    #[must_use]
+    pub fn is_canonical(self, addr: VirtAddr) -> bool {
+        let spare = 64_u32.saturating_sub(self.address_bits());
+        let signed = addr.get().cast_signed();
+        signed << spare >> spare == signed
+    }
+}
+
+impl PageTable {
+    /// The table whose root lies at `root`. `encryption_mask` is VMCOREINFO's `sme_mask`, the bit that
+    /// marks encrypted memory and is no part of an address.
+    #[must_use]
+    pub fn new(root: PhysAddr, levels: PagingLevels, encryption_mask: u64) -> Self {
+        Self {
+            root: root.page_start(),
+            levels,
+            address_bits: ADDRESS_BITS & !encryption_mask,
+        }
+    }
+
+    /// Where the top table lies.
+    #[must_use]
+    pub fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// How many levels there are.
+    #[must_use]
+    pub fn levels(&self) -> PagingLevels {
+        self.levels
+    }
+
+    /// Where `addr` lies in physical memory, or `None` if it is not mapped.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceFailure`] where memory as a whole can no longer be read.
+    pub fn translate(
+        &self,
+        mem: &PhysMem,
+        addr: VirtAddr,
+    ) -> Result<Option<PhysAddr>, SourceFailure> {
+        Ok(match self.translate_run(mem, addr, ByteLen::new(1))? {
+            PageRun::Mapped { phys, .. } => Some(phys),
+            PageRun::Hole { .. } => None,
+        })
+    }
+
+    /// What is mapped at `addr`: up to `max` bytes (taken as at least 1) that lie one after another in
+    /// physical memory, or for how many bytes nothing is mapped. The run may end early, but never
+    /// empty.
+    ///
+    /// A present entry that cannot be right (a leaf where none may be, reserved bits, a table outside
+    /// RAM) is a hole (G3, G73). Whether a *leaf* points to RAM is not asked here: reading it gives zeros
+    /// if not.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceFailure`] where memory as a whole can no longer be read.
+    pub fn translate_run(
+        &self,
+        mem: &PhysMem,
+        addr: VirtAddr,
+        max: ByteLen,
+    ) -> Result<PageRun, SourceFailure> {
+        let max = max.max(ByteLen::new(1)).min(addr.bytes_to_top());
+        let (first, mut len) = self.step(mem, addr)?;
+        let mut extensions = 0_u32;
+        while len < max && extensions < MAX_EXTENSIONS {
+            extensions = extensions.saturating_add(1);
+            let Some(next) = addr.checked_add(len) else {
+                break;
+            };
+            let (step, step_len) = self.step(mem, next)?;
+            let follows_on = match (first, step) {
+                (Some(phys), Some(next)) => phys.checked_add(len) == Some(next),
+                (None, None) => true,
+                _ => false,
+            };
+            if !follows_on {
+                break;
+            }
+            len = len.saturating_add(step_len);
+        }
+        let len = len.min(max);
+        Ok(match first {
+            Some(phys) => PageRun::Mapped { phys, len },
+            None => PageRun::Hole { len },
+        })
+    }
+
+    /// One walk: where `addr` lies, and for how many bytes the entry that says so holds.
+    fn step(
+        &self,
+        mem: &PhysMem,
+        addr: VirtAddr,
+    ) -> Result<(Option<PhysAddr>, ByteLen), SourceFailure> {
+        if !self.levels.is_canonical(addr) {
+            // The gap ends where the upper half begins; above it all addresses are canonical.
+            let half = 1_u64 << self.levels.address_bits().saturating_sub(1);
+            let upper = VirtAddr::new(0_u64.wrapping_sub(half));
+            let len = upper.checked_offset_from(addr).unwrap_or(PAGE_SIZE);
+            return Ok((None, len));
+        }
+        let (phys, size) = match self.walk(mem, addr)? {
+            Walked::Leaf { frame, size } => {
+                let into = ByteLen::new(addr.get() & size.low_mask());
+                (frame.checked_add(into), size)
+            }
+            Walked::Empty { size } => (None, size),
+        };
+        let into = ByteLen::new(addr.get() & size.low_mask());
+        Ok((phys, size.saturating_sub(into)))
+    }
+
+    fn walk(&self, mem: &PhysMem, addr: VirtAddr) -> Result<Walked, SourceFailure> {
+        let mut table = self.root;
+        let mut shift = self.levels.top_shift();
+        // At most five turns: the shift falls by 9 each time.
+        loop {
+            let size = ByteLen::new(1_u64 << shift);
+            let empty = Ok(Walked::Empty { size });
+            let index = addr.get() >> shift & 0x1ff;
+            let Some(at) = table.checked_add(ByteLen::new(index << 3)) else {
+                return empty;
+            };
+            let entry = match mem.read_u64(at) {
+                Ok(entry) => entry,
+                Err(ReadError::Failed { failure, .. }) => return Err(failure),
+                Err(_) => return empty,
+            };
+            if entry & PRESENT == 0 {
+                return empty;
+            }
+            let target = entry & self.address_bits;
+            if shift == 12 {
+                let frame = PhysAddr::new(target);
+                return Ok(Walked::Leaf { frame, size });
+            }
+            if entry & LEAF != 0 {
+                // Bit 12 of a big leaf is a memory type; the bits from there to its size are reserved.
+                let reserved = target & size.low_mask() & !(1 << 12);
+                let may_be_leaf = matches!(shift, 21 | 30);
+                if !may_be_leaf || reserved != 0 {
+                    return empty;
+                }
+                let frame = PhysAddr::new(target & !size.low_mask());
+                return Ok(Walked::Leaf { frame, size });
+            }
+            table = PhysAddr::new(target);
+            shift = shift.saturating_sub(9);
+        }
+    }
+}
