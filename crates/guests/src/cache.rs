@@ -20,12 +20,15 @@ pub(crate) fn folder(name: &str) -> Result<PathBuf, GuestError> {
 
 /// Held by the one process that changes what `name` stands for; others wait.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file ends the lock")] File);
+pub(crate) struct Lock {
+    /// Ends the lock when it is closed.
+    _file: File,
+}
 
 /// Waits until nobody else holds the lock of `name`.
 pub(crate) fn lock(name: &str) -> Result<Lock, GuestError> {
     let path = folder("locks")?.join(name);
     let file = File::create(&path).map_err(GuestError::file(&path))?;
     file.lock().map_err(GuestError::file(&path))?;
-    Ok(Lock(file))
+    Ok(Lock { _file: file })
 }

@@ -365,8 +365,7 @@ impl Guest {
     }
 
     fn ask(&self, request: &Request) -> Result<Vec<u8>, GuestError> {
-        // A thread that panicked in the middle of a request leaves a wire out of step, which the
-        // next reply shows.
+        // The wire itself knows whether a request was cut short.
         let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
         let reply = wire
             .ask(request)

@@ -51,30 +51,59 @@ impl Listener {
 }
 
 /// A wire with a guest at its end.
+///
+/// # Invariants
+/// While `step` is [`Step::Kept`], the next reply on the wire is that of the next request.
 #[derive(Debug)]
-pub(crate) struct Wire(BufReader<UnixStream>);
+pub(crate) struct Wire {
+    stream: BufReader<UnixStream>,
+    step: Step,
+}
+
+/// Whether replies still belong to the requests they follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Kept,
+    /// A request was sent and its reply was not read to its end.
+    Lost,
+}
 
 impl Wire {
     fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
-        Ok(Self(BufReader::with_capacity(BUFFER_BYTES, stream)))
+        let stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        // INVARIANT: nothing was asked yet.
+        Ok(Self {
+            stream,
+            step: Step::Kept,
+        })
     }
 
     /// Bounds the silence while a reply is due.
     pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
         // Zero would mean for ever.
         let patience = Some(patience.max(PAUSE));
-        self.0.get_ref().set_read_timeout(patience)?;
-        self.0.get_ref().set_write_timeout(patience)
+        self.stream.get_ref().set_read_timeout(patience)?;
+        self.stream.get_ref().set_write_timeout(patience)
     }
 
     pub(crate) fn ask(&mut self, request: &Request) -> io::Result<Result<Vec<u8>, Failure>> {
-        protocol::send_request(self.0.get_mut(), request)?;
-        self.receive()
+        if self.step == Step::Lost {
+            return Err(io::Error::other(
+                "an earlier request got no answer, so no later one can",
+            ));
+        }
+        self.step = Step::Lost;
+        protocol::send_request(self.stream.get_mut(), request)?;
+        let reply = self.receive()?;
+        // INVARIANT: the reply was read to its end.
+        self.step = Step::Kept;
+        Ok(reply)
     }
 
+    /// A reply that the guest sends unasked.
     pub(crate) fn receive(&mut self) -> io::Result<Result<Vec<u8>, Failure>> {
-        protocol::receive_reply(&mut self.0).map_err(|error| {
+        protocol::receive_reply(&mut self.stream).map_err(|error| {
             if error.kind() == io::ErrorKind::WouldBlock {
                 return io::Error::new(
                     io::ErrorKind::TimedOut,

@@ -13,12 +13,13 @@ use crate::VICTIM;
 /// A name and the test.
 type Test = (&'static str, fn());
 
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 7] = [
     ("two_guests_at_once", two_guests_at_once),
     ("no_kaslr_and_four_levels", no_kaslr_and_four_levels),
     ("memory_in_a_memfd", memory_in_a_memfd),
     ("a_panic_is_told", a_panic_is_told),
     ("a_deadline_is_kept", a_deadline_is_kept),
+    ("a_silent_guest_is_given_up", a_silent_guest_is_given_up),
     ("a_killed_test_leaves_no_qemu", a_killed_test_leaves_no_qemu),
 ];
 
@@ -90,6 +91,20 @@ fn a_deadline_is_kept() {
     assert!(started.elapsed() < DEADLINE);
 }
 
+/// A late answer must not be taken for that of a later request.
+fn a_silent_guest_is_given_up() {
+    let config = GuestConfig::new(RELEASE).answer_deadline(Duration::from_millis(300));
+    let guest = Guest::boot(&config).unwrap();
+    let silent = guest.run(&["/bin/busybox", "sleep", "1"]).unwrap_err();
+    assert!(matches!(silent, GuestError::Wire { .. }), "{silent}");
+    assert!(
+        silent.to_string().contains("silent for too long"),
+        "{silent}"
+    );
+    let later = guest.read("/proc/version").unwrap_err();
+    assert!(later.to_string().contains("earlier request"), "{later}");
+}
+
 /// A test run that is killed cannot clean up; the kernel does it for us.
 fn a_killed_test_leaves_no_qemu() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -108,8 +123,10 @@ fn a_killed_test_leaves_no_qemu() {
         assert!(Instant::now() < deadline, "QEMU {pid} outlives its test");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Nobody was left to do this.
-    fs::remove_dir_all(runtime).unwrap();
+    // Nobody was left to remove its folder, so the next guest does.
+    assert!(Path::new(&runtime).exists());
+    drop(Guest::boot(&GuestConfig::new(RELEASE)).unwrap());
+    assert!(!Path::new(&runtime).exists(), "{runtime} is left behind");
 }
 
 pub(crate) fn boot_and_wait() -> ! {
