@@ -18,6 +18,11 @@ pub fn ensure_packages(names: &[&str]) -> Result<(), GuestError> {
     if missing.is_empty() {
         return Ok(());
     }
+    let Some(prefix) = privilege()? else {
+        return Err(GuestError::MissingPackages {
+            packages: missing.join(" "),
+        });
+    };
     let _lock = cache::lock("packages")?;
     // Another process may have installed them while we waited.
     let missing = self::missing(names)?;
@@ -25,9 +30,6 @@ pub fn ensure_packages(names: &[&str]) -> Result<(), GuestError> {
         return Ok(());
     }
     let packages = missing.join(" ");
-    let Some(prefix) = privilege()? else {
-        return Err(GuestError::MissingPackages { packages });
-    };
     eprintln!("installing Debian packages: {packages}");
     apt_get(prefix, &["update"])?;
     let install = ["install", "--yes", "--no-install-recommends"];
