@@ -1,6 +1,7 @@
 use thiserror::Error;
 use vread_addr::{PhysAddr, VirtAddr};
 use vread_iov_iter::SourceFailure;
+use vread_kcore::KcoreError;
 
 use crate::btf::BtfError;
 
@@ -76,6 +77,9 @@ pub enum LinuxError {
         /// The key.
         key: &'static str,
     },
+    /// The file cannot be laid out.
+    #[error(transparent)]
+    Kcore(#[from] KcoreError),
     /// Something else that this part is made of is missing.
     #[error("not without {what}")]
     Needs {

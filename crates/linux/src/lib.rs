@@ -27,6 +27,7 @@ pub mod kallsyms;
 mod kernel;
 mod linear;
 mod list;
+pub mod memory;
 pub mod modules;
 mod page_table;
 mod symbol;

@@ -17,10 +17,6 @@ const MAX_CHAIN: usize = 32;
 pub struct TypeId(u32);
 
 impl TypeId {
-    pub(super) const fn new(id: u32) -> Self {
-        Self(id)
-    }
-
     /// The number.
     #[must_use]
     pub const fn get(self) -> u32 {

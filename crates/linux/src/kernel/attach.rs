@@ -9,6 +9,7 @@ use crate::areas::{AreaHints, AreaLayout, AreaReader};
 use crate::btf::MAX_BTF_LEN;
 use crate::kallsyms::read_kallsyms;
 use crate::linear::LinearMap;
+use crate::memory::PageFilter;
 use crate::virt_mem::VirtMem;
 use crate::vmcoreinfo::{self, Candidate};
 use crate::{Bases, Btf, Kallsyms, LinuxError};
@@ -75,6 +76,12 @@ impl Kernel {
             })
             .map_err(|why| keep("areas", "vmalloc space reads as zeros", why))
             .ok();
+        let page_filter = bases
+            .as_ref()
+            .ok_or(LinuxError::Needs { what: "bases" })
+            .and_then(|bases| PageFilter::new(&kernel.candidate.info, bases))
+            .map_err(|why| keep("page descriptors", "RAM reads as zeros", why))
+            .ok();
         Ok(Self {
             table: kernel.table,
             phys_base: kernel.phys_base,
@@ -88,6 +95,7 @@ impl Kernel {
             image,
             areas,
             hints: AreaHints::default(),
+            page_filter,
             missing,
             times,
         })

@@ -6,7 +6,9 @@ mod banner;
 mod build_id;
 mod error;
 mod identify;
+mod memory;
 mod missing;
+mod segments;
 mod space;
 mod symbols;
 mod times;
@@ -23,6 +25,7 @@ use vread_physmem::PhysMem;
 use vread_vmalloc::PageRun;
 
 use crate::areas::{AreaHints, AreaReader};
+use crate::memory::PageFilter;
 use crate::virt_mem::VirtMem;
 use crate::{Bases, Btf, Kallsyms, LinuxError, PageTable, VmCoreInfo};
 
@@ -44,6 +47,7 @@ pub struct Kernel {
     image: Option<VirtRange>,
     areas: Option<AreaReader>,
     hints: AreaHints,
+    page_filter: Option<PageFilter>,
     missing: Vec<Missing>,
     times: AttachTimes,
 }

@@ -82,12 +82,12 @@ impl Kernel {
     }
 }
 
-impl PageSource<UserBuf<'_>> for Kernel {
+impl<'b> PageSource<UserBuf<'b>> for Kernel {
     fn copy_run_to_iter_nofault(
         &self,
         start: PhysAddr,
         len: ByteLen,
-        iter: &mut IovIter<'_, UserBuf<'_>>,
+        iter: &mut IovIter<'_, UserBuf<'b>>,
     ) -> Progress {
         self.mem.copy_run_to_iter_nofault(start, len, iter)
     }

@@ -1,0 +1,9 @@
+//! Physical memory as the kernel describes it: resources, sections and page descriptors.
+
+mod iomem;
+mod page_filter;
+mod sections;
+
+pub(crate) use iomem::read_iomem;
+pub use iomem::{Iomem, Resource};
+pub(crate) use page_filter::{MAX_CHECKED, PageFilter, PageVerdict};
