@@ -44,18 +44,14 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutco
         }
         match step {
             Ok(0) | Err(libc::EFAULT) => {
-                let mut byte = 0_u8;
-                // SAFETY: the byte is ours; the source may be read.
-                let readable = unsafe { read_own(&raw mut byte, from, 1) } == Ok(1);
-                let fault = if readable {
-                    Fault::Destination(to.addr())
-                } else {
-                    Fault::Source(from.addr())
-                };
-                return CopyOutcome {
-                    done,
-                    fault: Some(fault),
-                };
+                // SAFETY: a byte of the caller's ranges, under the caller's promises.
+                if let Err(fault) = unsafe { copy_byte(to, from) } {
+                    return CopyOutcome {
+                        done,
+                        fault: Some(fault),
+                    };
+                }
+                done = done.saturating_add(1);
             }
             Ok(step) => done = done.saturating_add(step).min(len),
             Err(errno) => {
@@ -67,6 +63,25 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutco
         }
     }
     CopyOutcome::complete(len)
+}
+
+/// Copies a byte in two steps, of which only one side each can be at fault.
+///
+/// # Safety
+///
+/// 1. The destination is the caller's to overwrite.
+/// 2. The source may be read.
+unsafe fn copy_byte(dst: *mut u8, src: *const u8) -> Result<(), Fault> {
+    let mut byte = 0_u8;
+    // SAFETY: 1. the byte is ours; 2. the caller's promise.
+    if unsafe { read_own(&raw mut byte, src, 1) } != Ok(1) {
+        return Err(Fault::Source(src.addr()));
+    }
+    // SAFETY: 1. the caller's promise; 2. the byte is ours.
+    if unsafe { read_own(dst, &raw const byte, 1) } != Ok(1) {
+        return Err(Fault::Destination(dst.addr()));
+    }
+    Ok(())
 }
 
 /// Writes zeros, stopping at the first byte that faults.

@@ -17,6 +17,8 @@ use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 use vread_nofault::{Backend, Fault, copy_foreign, fault_in_writeable, load_u64, zero_foreign};
 
 const PAGE: usize = 4096;
+/// What a destination holds before a copy.
+const UNTOUCHED: u8 = 0xee;
 
 /// The backend belongs to the process, so the tests take turns.
 fn under(backend: Backend) -> MutexGuard<'static, ()> {
@@ -76,17 +78,24 @@ impl Guarded {
         self.base.wrapping_add(self.len - PAGE)
     }
 
-    fn fill(&self, with: impl Fn(usize) -> u8) {
-        for at in 0..self.len - PAGE {
-            // SAFETY: inside the pages before the wall.
-            unsafe { self.base.wrapping_add(at).write(with(at)) };
-        }
+    /// Fills all in front of the wall.
+    fn fill(&self, with: &[u8]) {
+        assert_eq!(with.len(), self.len - PAGE);
+        // SAFETY: the pages before the wall.
+        unsafe {
+            self.base
+                .copy_from_nonoverlapping(with.as_ptr(), with.len())
+        };
     }
 
-    fn byte(&self, at: usize) -> u8 {
-        assert!(at < self.len - PAGE);
+    /// The `count` bytes in front of the wall.
+    fn last_bytes(&self, count: usize) -> Vec<u8> {
+        assert!(count <= self.len - PAGE);
+        let mut bytes = vec![0; count];
+        let start = self.wall().wrapping_sub(count);
         // SAFETY: inside the pages before the wall.
-        unsafe { self.base.wrapping_add(at).read() }
+        unsafe { start.copy_to_nonoverlapping(bytes.as_mut_ptr(), count) };
+        bytes
     }
 }
 
@@ -97,8 +106,11 @@ impl Drop for Guarded {
     }
 }
 
-fn pattern(at: usize) -> u8 {
-    u8::try_from(at % 251).unwrap() ^ 0x5a
+/// A page in which no byte is like its neighbours.
+fn pattern() -> Vec<u8> {
+    (0..PAGE)
+        .map(|at| u8::try_from(at % 251).unwrap() ^ 0x5a)
+        .collect()
 }
 
 /// Lengths with a byte's step where the copy goes by words, and around where it changes its way.
@@ -112,11 +124,12 @@ fn source_wall_at_every_offset_and_length_is_exact() {
         let _turn = under(backend);
         for wall in [Wall::NoAccess, Wall::Unmapped] {
             let src = Guarded::new(2, wall);
-            src.fill(pattern);
+            let bytes = pattern();
+            src.fill(&bytes);
             let mut dst = [0_u8; PAGE];
             for before in 0..64_usize {
                 for len in lengths() {
-                    dst.fill(0xee);
+                    dst.fill(UNTOUCHED);
                     let from = src.wall().wrapping_sub(before);
                     // SAFETY: 1. `dst` is ours; 2. our own mapping, or nothing.
                     let outcome = unsafe { copy_foreign(dst.as_mut_ptr(), from, len) };
@@ -127,8 +140,8 @@ fn source_wall_at_every_offset_and_length_is_exact() {
                         (len > before).then(|| Fault::Source(src.wall().addr())),
                     );
                     let start = PAGE - before;
-                    assert!((0..done).all(|at| dst[at] == pattern(start + at)));
-                    assert!(dst[len..].iter().all(|byte| *byte == 0xee));
+                    assert_eq!(dst[..done], bytes[start..start + done]);
+                    assert!(dst[len..].iter().all(|byte| *byte == UNTOUCHED));
                 }
             }
         }
@@ -141,10 +154,10 @@ fn destination_wall_at_every_offset_and_length_is_exact() {
         let _turn = under(backend);
         for wall in [Wall::NoAccess, Wall::ReadOnly, Wall::Unmapped] {
             let dst = Guarded::new(2, wall);
-            let src: Vec<u8> = (0..PAGE).map(pattern).collect();
+            let src = pattern();
             for before in 0..64_usize {
                 for len in lengths() {
-                    dst.fill(|_| 0xee);
+                    dst.fill(&[UNTOUCHED; PAGE]);
                     let to = dst.wall().wrapping_sub(before);
                     // SAFETY: 1. our own mapping, or nothing; 2. `src` is ours.
                     let outcome = unsafe { copy_foreign(to, src.as_ptr(), len) };
@@ -154,9 +167,10 @@ fn destination_wall_at_every_offset_and_length_is_exact() {
                         outcome.fault,
                         (len > before).then(|| Fault::Destination(dst.wall().addr())),
                     );
-                    let start = PAGE - before;
-                    assert!((0..done).all(|at| dst.byte(start + at) == src[at]));
-                    assert!((0..start).all(|at| dst.byte(at) == 0xee));
+                    assert_eq!(dst.last_bytes(before)[..done], src[..done]);
+                    let margin = dst.last_bytes(before.saturating_add(64).min(PAGE));
+                    let margin = margin.strip_suffix(&dst.last_bytes(before)[..]).unwrap();
+                    assert!(margin.iter().all(|byte| *byte == UNTOUCHED));
                 }
             }
         }
@@ -171,7 +185,7 @@ fn zeroes_up_to_the_wall() {
             let dst = Guarded::new(2, wall);
             for before in (0..64_usize).chain([4000, 4096]) {
                 for len in lengths() {
-                    dst.fill(|_| 0xee);
+                    dst.fill(&[UNTOUCHED; PAGE]);
                     let to = dst.wall().wrapping_sub(before);
                     // SAFETY: our own mapping, or nothing.
                     let outcome = unsafe { zero_foreign(to, len) };
@@ -181,9 +195,10 @@ fn zeroes_up_to_the_wall() {
                         outcome.fault,
                         (len > before).then(|| Fault::Destination(dst.wall().addr())),
                     );
-                    let start = PAGE - before;
-                    assert!((0..done).all(|at| dst.byte(start + at) == 0));
-                    assert!((0..start).all(|at| dst.byte(at) == 0xee));
+                    assert!(dst.last_bytes(before)[..done].iter().all(|byte| *byte == 0));
+                    let margin = dst.last_bytes(before.saturating_add(64).min(PAGE));
+                    let margin = margin.strip_suffix(&dst.last_bytes(before)[..]).unwrap();
+                    assert!(margin.iter().all(|byte| *byte == UNTOUCHED));
                 }
             }
         }
@@ -195,14 +210,15 @@ fn loads_a_word_only_if_all_of_it_is_there() {
     for backend in BACKENDS {
         let _turn = under(backend);
         let src = Guarded::new(2, Wall::NoAccess);
-        src.fill(pattern);
+        let bytes = pattern();
+        src.fill(&bytes);
         for before in 0..16_usize {
             let from = src.wall().wrapping_sub(before);
             // SAFETY: our own mapping.
             let got = unsafe { load_u64(from.cast()) };
             let want = (before >= 8).then(|| {
                 let start = PAGE - before;
-                u64::from_ne_bytes(std::array::from_fn(|at| pattern(start + at)))
+                u64::from_ne_bytes(bytes[start..start + 8].try_into().unwrap())
             });
             assert_eq!(got, want, "{backend:?} {before}");
         }

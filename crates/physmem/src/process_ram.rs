@@ -3,7 +3,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use vread_addr::{ByteLen, FileOffset, PAGE_SHIFT, VirtAddr};
-use vread_iov_iter::{IovIter, Progress, SourceFailure, Stop};
+use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_nofault::UserBuf;
 
 use crate::backing_file::{self, BackingFile};
@@ -87,7 +87,7 @@ impl ProcessRam {
         iter: &mut IovIter<'_, UserBuf<'_>>,
     ) -> Progress {
         // WRAP: refused when it was opened.
-        let addr = self.first.wrapping_add(ByteLen::from_usize(position)).get();
+        let addr = self.first.wrapping_add(ByteLen::from_usize(position));
         let step = self.process.copy_to_iter(addr, len, iter);
         // Only now is it certain that the number was still that process's when it was used.
         if self.liveness.ask() {
@@ -98,11 +98,13 @@ impl ProcessRam {
                 iter.advance(copied);
                 Progress::copied(ByteLen::from_usize(copied))
             }
-            Step::Refused(libc::EFAULT) => match self.process.probe(addr) {
-                Ok(()) => Progress {
-                    stopped: Some(Stop::DestFault),
-                    ..Progress::default()
-                },
+            // One side refused; a byte that goes in two steps tells which.
+            Step::Refused(libc::EFAULT) => match self.process.read_byte(addr) {
+                Ok(_) if self.liveness.ask() => Progress::failed(SourceFailure::Gone),
+                Ok(byte) => {
+                    let copied = ByteLen::from_usize(iter.copy_to_iter_nofault(&[byte]));
+                    Progress::copied(copied).or_dest_fault(ByteLen::new(1))
+                }
                 // Taken away since it was opened, or without the right to read.
                 Err(libc::EFAULT) => zeros::rest_of_page(position, len, iter),
                 Err(errno) => Progress::failed(failure(errno)),

@@ -8,6 +8,7 @@ use std::io;
 
 use libc::{c_ulong, iovec};
 use rustix::process::Pid;
+use vread_addr::VirtAddr;
 use vread_iov_iter::IovIter;
 use vread_nofault::UserBuf;
 
@@ -42,7 +43,7 @@ impl ProcessVm {
     /// and does not move `iter`: who the bytes are from must be known first.
     pub(crate) fn copy_to_iter(
         self,
-        addr: u64,
+        addr: VirtAddr,
         len: usize,
         iter: &mut IovIter<'_, UserBuf<'_>>,
     ) -> Step {
@@ -69,13 +70,13 @@ impl ProcessVm {
         unsafe { self.read_segments(addr, wanted, segments) }
     }
 
-    /// Whether the byte at `addr` can be read: `Ok(())`, or the error number.
-    pub(crate) fn probe(self, addr: u64) -> Result<(), i32> {
+    /// The byte at `addr`, or the error number.
+    pub(crate) fn read_byte(self, addr: VirtAddr) -> Result<u8, i32> {
         let mut byte = 0_u8;
         let segments = [segment(&raw mut byte, 1)];
         // SAFETY: the byte is our own.
         match unsafe { self.read_segments(addr, 1, &segments) } {
-            Step::Arrived(_) => Ok(()),
+            Step::Arrived(_) => Ok(byte),
             Step::Refused(errno) => Err(errno),
         }
     }
@@ -85,8 +86,8 @@ impl ProcessVm {
     /// # Safety
     ///
     /// Every byte of the segments that is mapped and writeable is the caller's to overwrite.
-    unsafe fn read_segments(self, addr: u64, len: usize, segments: &[iovec]) -> Step {
-        let Ok(base) = usize::try_from(addr) else {
+    unsafe fn read_segments(self, addr: VirtAddr, len: usize, segments: &[iovec]) -> Step {
+        let Ok(base) = usize::try_from(addr.get()) else {
             return Step::Refused(libc::EFAULT);
         };
         let remote = segment(std::ptr::without_provenance_mut(base), len);

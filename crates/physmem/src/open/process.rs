@@ -239,8 +239,8 @@ impl Opener {
             return Ok(());
         }
         // Nothing is ever mapped at address 0; a permitted read of it is a fault.
-        match self.process.probe(0) {
-            Ok(()) | Err(libc::EFAULT) => {
+        match self.process.read_byte(VirtAddr::new(0)) {
+            Ok(_) | Err(libc::EFAULT) => {
                 self.may_read = Some(());
                 Ok(())
             }
