@@ -26,10 +26,7 @@ const MOUNTS: [(&str, &str); 6] = [
 ];
 
 /// 1 gives real addresses to a reader with `CAP_SYSLOG`, which we are, in every kernel we boot.
-const SYSCTLS: [(&str, &str); 2] = [
-    ("/proc/sys/kernel/kptr_restrict", "1"),
-    ("/proc/sys/kernel/perf_event_paranoid", "2"),
-];
+const SYSCTLS: [(&str, &str); 1] = [("/proc/sys/kernel/kptr_restrict", "1")];
 
 /// Mounts, sets and loads what the guest needs; what could not be done is told to the host, which
 /// knows whether it matters.

@@ -81,7 +81,7 @@ impl GuestConfig {
         }
     }
 
-    /// Size of the RAM in MiB; above 3072 the machine has a second range above 4 GiB.
+    /// Size of the RAM in MiB; with 4096 or more a part of it lies above 4 GiB, with a hole before.
     #[must_use]
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
@@ -117,10 +117,10 @@ impl GuestConfig {
         self
     }
 
-    /// How many QMP sockets QEMU serves; each serves one client at a time.
+    /// How many QMP sockets QEMU serves, at least one; each serves one client at a time.
     #[must_use]
     pub fn qmp_sockets(mut self, count: usize) -> Self {
-        self.qmp_sockets = count;
+        self.qmp_sockets = count.max(1);
         self
     }
 

@@ -13,10 +13,11 @@ use crate::VICTIM;
 /// A name and the test.
 type Test = (&'static str, fn());
 
-pub(crate) const TESTS: [Test; 7] = [
+pub(crate) const TESTS: [Test; 8] = [
     ("two_guests_at_once", two_guests_at_once),
     ("no_kaslr_and_four_levels", no_kaslr_and_four_levels),
     ("memory_in_a_memfd", memory_in_a_memfd),
+    ("memory_above_4_gib", memory_above_4_gib),
     ("a_panic_is_told", a_panic_is_told),
     ("a_deadline_is_kept", a_deadline_is_kept),
     ("a_silent_guest_is_given_up", a_silent_guest_is_given_up),
@@ -70,6 +71,13 @@ fn memory_in_a_memfd() {
             .any(|line| line.contains("rw-s") && line.contains("memfd")),
         "{maps}"
     );
+}
+
+fn memory_above_4_gib() {
+    let guest = Guest::boot(&GuestConfig::new(RELEASE).memory_mib(4096)).unwrap();
+    let iomem = guest.read_text("/proc/iomem").unwrap();
+    let high = |line: &str| line.starts_with("100000000-") && line.ends_with("System RAM");
+    assert!(iomem.lines().any(high), "{iomem}");
 }
 
 fn a_panic_is_told() {
