@@ -39,7 +39,9 @@ pub use bases::Bases;
 pub use btf::Btf;
 pub use error::LinuxError;
 pub use kallsyms::Kallsyms;
-pub use kernel::{AreaCopy, AttachError, AttachTimes, Kernel, Missing, Symbols};
+pub use kernel::{
+    AreaCopy, AttachError, AttachTimes, Caller, Kernel, Missing, Symbols, VmallocKind, VmallocLine,
+};
 pub use page_table::{PageTable, PagingLevels};
 pub use symbol::{Symbol, SymbolOffset};
 pub use vmcoreinfo::VmCoreInfo;

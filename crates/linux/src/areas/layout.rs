@@ -17,7 +17,7 @@ pub(crate) struct AreaLayout {
     /// `None` where the word is something else, as in areas that were freed.
     vm: Option<usize>,
     /// Since 6.9.
-    flags: Option<usize>,
+    pub(super) flags: Option<usize>,
     pub(super) vm_len: usize,
     vm_size: usize,
     vm_flags: usize,

@@ -85,6 +85,11 @@ impl AreaReader {
         })
     }
 
+    /// Whether areas have type flags (V2).
+    pub(crate) fn has_types(&self) -> bool {
+        self.layout.flags.is_some()
+    }
+
     /// All busy areas, in the order of the kernel's lists: one list after another, each sorted.
     pub(crate) fn read_busy(&self, virt: VirtMem<'_>) -> Result<Vec<KnownArea>, LinuxError> {
         let heads = match self.index {

@@ -28,6 +28,11 @@ impl Kernel {
         Ok(areas.iter().map(|known| known.area.range).collect())
     }
 
+    /// Whether areas have type flags (V2, since 6.9): some rules depend on it.
+    pub(super) fn areas_have_types(&self) -> bool {
+        self.areas.as_ref().is_some_and(AreaReader::has_types)
+    }
+
     /// What `known` is now, if it is still that area.
     pub(super) fn read_area_again(&self, known: &KnownArea) -> Option<VmapArea> {
         self.areas.as_ref()?.read_again(&self.mem, known)

@@ -12,12 +12,14 @@ mod segments;
 mod space;
 mod symbols;
 mod times;
+mod vmallocinfo;
 
 pub use error::AttachError;
 pub use missing::Missing;
 pub use space::AreaCopy;
 pub use symbols::Symbols;
 pub use times::AttachTimes;
+pub use vmallocinfo::{Caller, VmallocKind, VmallocLine};
 
 use vread_addr::{ByteLen, PhysAddr, VirtAddr, VirtRange};
 use vread_iov_iter::SourceFailure;
