@@ -1,0 +1,175 @@
+//! The bytes of kernel memory, against what the guest's own kcore gives.
+
+use vread_guests::{Guest, digest, pattern};
+use vread_vmalloc::{AreaContent, PageRun, VmFlags};
+
+use crate::seen::{Seen, Test};
+
+pub(crate) const TESTS: [Test; 6] = [
+    ("reads_text_and_rodata", reads_text_and_rodata),
+    (
+        "follows_an_area_through_its_life",
+        follows_an_area_through_its_life,
+    ),
+    ("reads_the_direct_map", reads_the_direct_map),
+    ("reads_every_quiet_area", reads_every_quiet_area),
+    ("withholds_device_memory", withholds_device_memory),
+    ("reads_page_descriptors", reads_page_descriptors),
+];
+
+/// K14, K17: text and read-only data do not change.
+fn reads_text_and_rodata(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let find = |name| seen.kernel.kallsyms().unwrap().find(name).unwrap().get();
+    for (from, to) in [("_stext", "_etext"), ("__start_rodata", "__end_rodata")] {
+        let (from, to) = (find(from), find(to));
+        let pieces: Vec<(u64, u64)> = (from..to)
+            .step_by(65_521)
+            .map(|at| (at, 65_521.min(to - at)))
+            .collect();
+        let theirs = guest.kcore_hash(&pieces).unwrap();
+        for ((at, len), theirs) in pieces.into_iter().zip(theirs) {
+            let (ours, _) = seen.read(at, len);
+            assert_eq!(theirs.got, len);
+            assert_eq!(digest::of(&ours), theirs.hash, "{len} bytes at {at:#x}");
+        }
+    }
+}
+
+/// R3 to R18, G54: an area that comes, changes and goes after attaching is seen as it is.
+fn follows_an_area_through_its_life(guest: &Guest) {
+    let seen = Seen::new(guest);
+    // Walks the areas before the new one exists.
+    let _ = seen.read(seen.kernel.bases().unwrap().vmalloc.get(), 1 << 20);
+    let map = guest.create_bpf_map(3 << 20, 1).unwrap();
+    let len = map.data.end - map.data.start;
+    let mut expected = vec![0; usize::try_from(len).unwrap()];
+    for seed in [1, 2] {
+        guest.fill_bpf_map(&map, seed).unwrap();
+        pattern::fill(seed, 0, &mut expected);
+        let (ours, progress) = seen.read(map.data.start, len);
+        assert!(ours == expected, "seed {seed}");
+        assert_eq!(progress.copied.get(), len);
+        let (word, _) = seen.read(map.data.start + 8 * 4321, 8);
+        assert_eq!(word, expected[8 * 4321..8 * 4322]);
+    }
+    // The guard page behind it, and the bytes before it, are there and zero or another area's.
+    let (around, _) = seen.read(map.area.start, map.area.end - map.area.start);
+    let guard = &around[around.len() - 4096..];
+    assert!(guard.iter().all(|byte| *byte == 0));
+    let data = map.data.start;
+    guest.close_bpf_map(map).unwrap();
+    // The map is freed by a worker, some time later: until then its content is right.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let (ours, progress) = seen.read(data, len);
+        if progress.copied.get() == 0 {
+            assert!(ours.iter().all(|byte| *byte == 0));
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the area never goes");
+    }
+}
+
+/// E16, E21: a page of an area is the same page in the direct map.
+fn reads_the_direct_map(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let map = guest.create_bpf_map(1 << 20, 99).unwrap();
+    for page in (map.data.start..map.data.end).step_by(4096) {
+        let addr = vread_addr::VirtAddr::new(page);
+        let run = seen
+            .kernel
+            .translate_run(addr, vread_addr::PAGE_SIZE)
+            .unwrap();
+        let PageRun::Mapped { phys, .. } = run else {
+            panic!("{page:#x} is not mapped");
+        };
+        let direct = seen.kernel.bases().unwrap().direct_map_of(phys).unwrap();
+        let (ours, progress) = seen.read(direct.get(), 4096);
+        assert_eq!(progress.copied.get(), 4096);
+        let mut expected = [0; 4096];
+        pattern::fill(99, (page - map.data.start) / 8, &mut expected);
+        assert!(ours == expected, "page at {page:#x}");
+    }
+    guest.close_bpf_map(map).unwrap();
+}
+
+/// C.4: every area whose content stays, page by page, is what the guest's own kcore gives.
+fn reads_every_quiet_area(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let areas = seen.kernel.walk_areas().unwrap();
+    let (mut compared, mut moving, mut different) = (0, 0, Vec::new());
+    for known in areas {
+        let (AreaContent::Pages { len } | AreaContent::Zeros { len }) = known.area.content() else {
+            continue;
+        };
+        // Only what has a descriptor: what others read as is spec K49 on 6.1, and R25 on 6.12.
+        if known.area.vm.is_none() {
+            continue;
+        }
+        let pages: Vec<(u64, u64)> = (0..len.get().div_ceil(4096).min(4096))
+            .map(|page| (known.area.range.start().get() + page * 4096, 4096))
+            .collect();
+        let before = guest.kcore_hash(&pages).unwrap();
+        let ours: Vec<_> = pages
+            .iter()
+            .map(|(at, len)| digest::of(&seen.read(*at, *len).0))
+            .collect();
+        let after = guest.kcore_hash(&pages).unwrap();
+        for (((page, before), after), ours) in pages.iter().zip(&before).zip(&after).zip(&ours) {
+            if before.hash != after.hash {
+                moving += 1;
+            } else if before.hash != *ours {
+                different.push(page.0);
+            } else {
+                compared += 1;
+            }
+        }
+    }
+    println!(
+        "{compared} pages equal, {moving} moving, {} different",
+        different.len()
+    );
+    assert!(compared > 1000, "{compared} pages were compared");
+    // A page that changed and changed back between the two looks; stacks do.
+    assert!(different.len() <= 2, "{different:#x?}");
+}
+
+/// V5, R16: windows to devices are zeros, wherever they point.
+fn withholds_device_memory(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let areas = seen.kernel.walk_areas().unwrap();
+    let windows: Vec<_> = areas
+        .iter()
+        .filter(|known| {
+            known
+                .area
+                .vm
+                .is_some_and(|vm| vm.flags.contains(VmFlags::IOREMAP))
+        })
+        .collect();
+    assert!(windows.len() > 2, "{} windows", windows.len());
+    for window in windows {
+        let len = window.area.range.len().get();
+        let (bytes, progress) = seen.read(window.area.range.start().get(), len);
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        assert_eq!(progress.copied.get(), 0);
+    }
+}
+
+/// E18: the descriptors of text pages do not change.
+fn reads_page_descriptors(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let stext = seen.kernel.vmcoreinfo().symbol("_stext").unwrap();
+    let page = seen
+        .kernel
+        .page_table()
+        .translate(seen.kernel.phys_mem(), stext)
+        .unwrap();
+    let pfn = page.unwrap().get() >> 12;
+    let at = seen.kernel.bases().unwrap().vmemmap.get() + pfn * 64;
+    let (ours, _) = seen.read(at, 64 * 64);
+    let theirs = guest.kcore_read(at, 64 * 64).unwrap();
+    assert!(ours.iter().any(|byte| *byte != 0));
+    assert_eq!(ours, theirs);
+}
