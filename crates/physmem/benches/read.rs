@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "the rivals read a mapping directly")]
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     reason = "a failure ends the bench"

@@ -6,7 +6,7 @@ use vread_nofault::{Fault, UserBuf};
 
 use crate::backing_file::{self, BackingFile, Extent, Residency};
 use crate::mapping::Mapping;
-use crate::pages::{self, Answer, Knowledge, PAGE, Pages, Run};
+use crate::pages::{self, Answer, PAGE, Pages, Run};
 use crate::zeros;
 
 /// RAM that lies in a file, mapped into this process.
@@ -21,14 +21,12 @@ pub(crate) struct MappedRam {
     pages: Pages,
 }
 
-/// A read of this length asks anew which pages hold something. Asking costs less than a microsecond for
-/// each MiB; for shorter reads that is too much, and they go by what is known.
-const FRESH_FROM: usize = 128 << 10;
+/// A read of this length asks anew which pages hold something. That takes about a microsecond for a window
+/// of 2 MiB, and then no more for neighbouring reads; shorter reads go by what is known.
+const FRESH_FROM: usize = 64 << 10;
 
-/// How many pages are asked about at once: at least 64 KiB, so that small reads of neighbours need not
-/// ask again, at most 2 MiB.
-const WINDOW_MIN: usize = 16;
-const WINDOW_MAX: usize = 512;
+/// How many pages a shorter read asks about, if nothing is known: 64 KiB, which the kernel maps at once.
+const AROUND: usize = 16;
 
 impl MappedRam {
     /// Maps `len` bytes of the file from `first` on, the start of a page.
@@ -68,14 +66,15 @@ impl MappedRam {
 
     /// What lies at `position`, for at most `limit` bytes.
     pub(crate) fn run(&self, position: usize, limit: usize) -> Result<Run, SourceFailure> {
-        let knowledge = if limit >= FRESH_FROM && self.file.residency() == Residency::Told {
-            Knowledge::Fresh
-        } else {
-            Knowledge::Kept
-        };
-        self.pages.run(position, limit, knowledge, |page, limit| {
-            self.ask(page, limit)
-        })
+        let mut limit = limit;
+        if limit >= FRESH_FROM && self.file.residency() == Residency::Told {
+            self.pages.refresh(position, |page, out| {
+                self.mapping.residency(page << PAGE_SHIFT, out)
+            });
+            // What is known of the next window may be old.
+            limit = limit.min(Pages::left_in_window(position));
+        }
+        self.pages.run(position, limit, |page, _| self.ask(page))
     }
 
     /// Copies `len` bytes of content at `position` into `iter`.
@@ -122,13 +121,10 @@ impl MappedRam {
             .map_err(|error| backing_file::os_failure(&error))
     }
 
-    fn ask(&self, page: usize, limit: usize) -> Result<Answer, SourceFailure> {
+    fn ask(&self, page: usize) -> Result<Answer, SourceFailure> {
         if self.file.residency() == Residency::Told {
-            let mut window = [0_u8; WINDOW_MAX];
-            let window = window
-                .get_mut(..limit.clamp(WINDOW_MIN, WINDOW_MAX))
-                .unwrap_or_default();
-            let told = self.mapping.residency(page << PAGE_SHIFT, window);
+            let mut around = [0; AROUND];
+            let told = self.mapping.residency(page << PAGE_SHIFT, &mut around);
             let resident = told.iter().take_while(|page| **page & 1 != 0).count();
             if resident > 0 {
                 return Ok(Answer::Content(resident));

@@ -1,10 +1,11 @@
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Pages that are known to be populated, one bit each.
 ///
 /// A page that its owner gives back afterwards stays known until somebody asks again; a read meanwhile gives
-/// zeros as it should, but may populate it. Memory is taken for 128 MiB of RAM at a time, when its
+/// zeros as it should, but may populate it. Large reads ask again, about a window at a time. Memory is taken for 128 MiB of RAM at a time, when its
 /// first page is marked, so that a sparse machine of 1 TiB costs little.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -15,7 +16,19 @@ const WORD_PAGES: usize = 64;
 const CHUNK_WORDS: usize = 512;
 const CHUNK_PAGES: usize = WORD_PAGES * CHUNK_WORDS;
 
-type Chunk = [AtomicU64; CHUNK_WORDS];
+/// How many pages are asked about at once, and share one time: those of 2 MiB.
+pub(crate) const WINDOW_PAGES: usize = 512;
+const CHUNK_WINDOWS: usize = CHUNK_PAGES / WINDOW_PAGES;
+
+/// How long a window stays fresh. Neighbouring reads come much faster than that.
+const FRESH_MS: u32 = 20;
+
+#[derive(Debug)]
+struct Chunk {
+    words: [AtomicU64; CHUNK_WORDS],
+    /// When each window was replaced; 0 for never.
+    stamps: [AtomicU32; CHUNK_WINDOWS],
+}
 
 impl Presence {
     /// For `pages` pages, none of them known.
@@ -52,65 +65,97 @@ impl Presence {
 
     /// Notes that `count` pages from `page` on are populated.
     pub(crate) fn mark(&self, page: usize, count: usize) {
-        for_each_word(page, count, |at, bits| {
-            let Some(chunk) = self.chunks.get(at / CHUNK_PAGES) else {
-                return;
-            };
-            let chunk = chunk.get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK_WORDS]));
-            if let Some(word) = chunk.get((at / WORD_PAGES) % CHUNK_WORDS)
+        let end = page.saturating_add(count);
+        let mut at = page;
+        while at < end {
+            let from = at % WORD_PAGES;
+            let step = WORD_PAGES.wrapping_sub(from).min(end.wrapping_sub(at));
+            let unused = u32::try_from(WORD_PAGES.wrapping_sub(step)).unwrap_or(u64::BITS);
+            let bits = u64::MAX.checked_shr(unused).unwrap_or(0) << from;
+            if let Some(word) = self.make_chunk(at).and_then(|chunk| chunk.word(at))
                 // Most often nothing changes, and a cache line that is only read stays shared.
                 && word.load(Ordering::Relaxed) & bits != bits
             {
                 word.fetch_or(bits, Ordering::Relaxed);
             }
-        });
+            at = at.saturating_add(step);
+        }
     }
 
-    /// Notes that nothing is known of `count` pages from `page` on.
-    pub(crate) fn unmark(&self, page: usize, count: usize) {
-        let end = page.saturating_add(count);
-        let first_chunk = page / CHUNK_PAGES;
-        let chunks = self.chunks.iter().enumerate().skip(first_chunk);
-        for (index, chunk) in
-            chunks.take_while(|(index, _)| index.saturating_mul(CHUNK_PAGES) < end)
+    /// Notes which pages of the window that starts at `page` are populated: the lowest bit of a byte each.
+    /// Forgets what was known of them, and of the rest of the last byte's word.
+    pub(crate) fn replace(&self, page: usize, told: &[u8]) {
+        let Some(chunk) = self.make_chunk(page) else {
+            return;
+        };
+        for (start, told) in (page..page.saturating_add(WINDOW_PAGES))
+            .step_by(WORD_PAGES)
+            .zip(told.chunks(WORD_PAGES))
         {
-            if chunk.get().is_none() {
-                continue;
+            let bits = told
+                .iter()
+                .rev()
+                .fold(0, |bits, page| (bits << 1) | u64::from(page & 1));
+            if let Some(word) = chunk.word(start)
+                && word.load(Ordering::Relaxed) != bits
+            {
+                word.store(bits, Ordering::Relaxed);
             }
-            let start = index.saturating_mul(CHUNK_PAGES).max(page);
-            let count = end
-                .min(index.saturating_add(1).saturating_mul(CHUNK_PAGES))
-                .saturating_sub(start);
-            for_each_word(start, count, |at, bits| {
-                if let Some(word) = self.word(at)
-                    && word.load(Ordering::Relaxed) & bits != 0
-                {
-                    word.fetch_and(!bits, Ordering::Relaxed);
-                }
-            });
         }
+        if let Some(stamp) = chunk.stamp(page) {
+            stamp.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the window of `page` was replaced a moment ago.
+    pub(crate) fn is_fresh(&self, page: usize) -> bool {
+        self.chunk(page)
+            .and_then(|chunk| chunk.stamp(page))
+            .map(|stamp| stamp.load(Ordering::Relaxed))
+            // WRAP: after 49 days; a window that was not asked about for so long is asked once too rarely.
+            .is_some_and(|stamp| stamp != 0 && now().wrapping_sub(stamp) < FRESH_MS)
     }
 
     #[inline]
     fn word(&self, page: usize) -> Option<&AtomicU64> {
+        self.chunk(page)?.word(page)
+    }
+
+    #[inline]
+    fn chunk(&self, page: usize) -> Option<&Chunk> {
         self.chunks
             .get(page / CHUNK_PAGES)?
-            .get()?
-            .get((page / WORD_PAGES) % CHUNK_WORDS)
+            .get()
+            .map(|chunk| &**chunk)
+    }
+
+    fn make_chunk(&self, page: usize) -> Option<&Chunk> {
+        let chunk = self.chunks.get(page / CHUNK_PAGES)?;
+        Some(chunk.get_or_init(|| {
+            Box::new(Chunk {
+                words: [const { AtomicU64::new(0) }; CHUNK_WORDS],
+                stamps: [const { AtomicU32::new(0) }; CHUNK_WINDOWS],
+            })
+        }))
     }
 }
 
-/// Calls `each` with the first page and the bits of every word that `count` pages from `page` on touch.
-fn for_each_word(page: usize, count: usize, mut each: impl FnMut(usize, u64)) {
-    let end = page.saturating_add(count);
-    let mut at = page;
-    while at < end {
-        let from = at % WORD_PAGES;
-        let step = WORD_PAGES.wrapping_sub(from).min(end.wrapping_sub(at));
-        let unused = u32::try_from(WORD_PAGES.wrapping_sub(step)).unwrap_or(u64::BITS);
-        each(at, u64::MAX.checked_shr(unused).unwrap_or(0) << from);
-        at = at.saturating_add(step);
+impl Chunk {
+    #[inline]
+    fn word(&self, page: usize) -> Option<&AtomicU64> {
+        self.words.get((page / WORD_PAGES) % CHUNK_WORDS)
     }
+
+    fn stamp(&self, page: usize) -> Option<&AtomicU32> {
+        self.stamps.get((page / WINDOW_PAGES) % CHUNK_WINDOWS)
+    }
+}
+
+/// Milliseconds since some moment, never 0.
+fn now() -> u32 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed().as_millis();
+    u32::try_from(since & u128::from(u32::MAX)).unwrap_or(0) | 1
 }
 
 #[inline]
@@ -133,21 +178,29 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set_of_pages(
-            marks in prop::collection::vec((0..PAGES, 0..CHUNK_PAGES + 70, any::<bool>()), 0..8),
+            marks in prop::collection::vec((0..PAGES, 0..CHUNK_PAGES + 70), 0..6),
+            windows in prop::collection::vec(
+                (0..PAGES / WINDOW_PAGES, prop::collection::vec(any::<u8>(), WINDOW_PAGES)),
+                0..4,
+            ),
             asks in prop::collection::vec((0..PAGES, 0..PAGES), 1..50),
         ) {
             let presence = Presence::new(PAGES);
             let mut set = vec![false; PAGES];
-            for &(page, count, on) in &marks {
+            for &(page, count) in &marks {
                 let count = count.min(PAGES - page);
-                if on {
-                    presence.mark(page, count);
-                } else {
-                    presence.unmark(page, count);
-                }
-                set[page..page + count].fill(on);
+                presence.mark(page, count);
+                set[page..page + count].fill(true);
             }
-            let borders = marks.iter().flat_map(|&(page, count, _)| {
+            for (window, told) in &windows {
+                let start = window * WINDOW_PAGES;
+                presence.replace(start, told);
+                prop_assert!(presence.is_fresh(start + 511));
+                for (page, told) in set[start..].iter_mut().zip(told) {
+                    *page = told % 2 == 1;
+                }
+            }
+            let borders = marks.iter().flat_map(|&(page, count)| {
                 [page.saturating_sub(1), page, (page + count - count.min(1)).min(PAGES - 1)]
             });
             for (page, limit) in asks.iter().copied().chain(borders.map(|page| (page, PAGES))) {
@@ -166,6 +219,18 @@ mod tests {
         let taken = presence.chunks.iter().filter(|chunk| chunk.get().is_some());
         assert_eq!(taken.count(), 1);
         assert!(size_of_val(&*presence.chunks) <= 256 << 10);
+    }
+
+    #[test]
+    fn a_window_is_fresh_only_after_it_was_asked_about() {
+        let presence = Presence::new(PAGES);
+        presence.mark(0, PAGES);
+        assert!(!presence.is_fresh(600));
+        presence.replace(512, &[1; 100]);
+        assert!(presence.is_fresh(600));
+        assert!(!presence.is_fresh(511) && !presence.is_fresh(1024));
+        // Those after the last byte keep what was known of whole words of them; the mapping ends there.
+        assert_eq!(presence.marked_run(512, 512), 100);
     }
 
     #[test]

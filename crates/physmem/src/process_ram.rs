@@ -9,7 +9,7 @@ use vread_nofault::UserBuf;
 use crate::backing_file::{self, BackingFile};
 use crate::liveness::Liveness;
 use crate::mapped_ram;
-use crate::pages::{Answer, Knowledge, Pages, Run};
+use crate::pages::{Answer, Pages, Run};
 use crate::process_vm::{ProcessVm, Step};
 use crate::zeros;
 
@@ -67,16 +67,12 @@ impl ProcessRam {
 
     /// What lies at `position`, for at most `limit` bytes.
     pub(crate) fn run(&self, position: usize, limit: usize) -> Result<Run, SourceFailure> {
-        self.pages.run(
-            position,
-            limit,
-            Knowledge::Kept,
-            |page, limit| match &self.teller {
+        self.pages
+            .run(position, limit, |page, limit| match &self.teller {
                 Teller::File { file, first } => mapped_ram::ask_file(file, *first, page),
                 Teller::Pagemap(pagemap) => self.ask_pagemap(pagemap, page, limit),
                 Teller::Nobody => Ok(Answer::Content(limit.max(1))),
-            },
-        )
+            })
     }
 
     /// Copies content at `position` into `iter`: up to `len` bytes, and at least one unless it says why not.
