@@ -1,7 +1,11 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use thiserror::Error;
-use vread_addr::PhysRange;
+use vread_addr::{PhysRange, VirtAddr};
+use vread_kcore::KcoreError;
+use vread_linux::{AttachError, LinuxError};
+use vread_physmem::OpenError;
+use vread_vmalloc::ArenaError;
 
 /// Why a target cannot be opened. Each message names the thing and the way out.
 #[derive(Debug, Error)]
@@ -161,7 +165,7 @@ pub enum TargetError {
         /// The process that opened it.
         pid: u32,
         /// Where QEMU says that the guest's memory is.
-        hva: u64,
+        hva: VirtAddr,
     },
     /// The process may not be read by us.
     #[error("process {pid} is not ours to read ({source}); run vread as the user who runs QEMU, or as root{}", ptrace_scope(*scope))]
@@ -210,10 +214,51 @@ pub enum TargetError {
         /// The guest-physical range.
         range: PhysRange,
         /// The host address of its first byte.
-        first: u64,
+        first: VirtAddr,
         /// The host address of its last byte.
-        last: u64,
+        last: VirtAddr,
     },
+
+    /// Not an address that this kernel's CPU accepts.
+    #[error("{addr} is not a canonical address; this kernel's addresses are {lowest} and above")]
+    NotCanonical {
+        /// The address asked for.
+        addr: VirtAddr,
+        /// The kernel's lowest address.
+        lowest: VirtAddr,
+    },
+    /// A user-space address.
+    #[error(
+        "{addr} is an address of user space, and differs from process to process; this kernel's addresses are {lowest} and above"
+    )]
+    UserAddress {
+        /// The address asked for.
+        addr: VirtAddr,
+        /// The kernel's lowest address.
+        lowest: VirtAddr,
+    },
+    /// QEMU's memory could not be opened.
+    #[error(transparent)]
+    Memory(#[from] OpenError),
+    /// There is no kernel to read in the guest.
+    #[error("{guest}: {source}{}", attach_hint(source, status))]
+    Attach {
+        /// The guest, in words.
+        guest: String,
+        /// QEMU's word for whether it ran.
+        status: String,
+        /// What was found instead.
+        source: AttachError,
+    },
+    /// Something that the kernel's memory should hold is missing or does not make sense.
+    #[error(transparent)]
+    Kernel(#[from] LinuxError),
+    /// The target's segments do not make an image.
+    #[error("the target's memory cannot be laid out as a file: {0}")]
+    Image(#[from] KcoreError),
+    /// The arena could not be set up.
+    #[error("the arena could not be set up: {0}")]
+    Arena(#[from] ArenaError),
 }
 
 impl TargetError {
@@ -251,6 +296,19 @@ fn hint(source: &io::Error) -> &'static str {
             "; run vread as the user who runs QEMU, or as root, or let QEMU create the socket for you"
         }
         _ => "",
+    }
+}
+
+/// A guest that QEMU holds still cannot go on by itself.
+fn attach_hint(source: &AttachError, status: &str) -> String {
+    match source {
+        AttachError::NotLinux { .. } | AttachError::StillBooting { .. } if status != "running" => {
+            format!(
+                "; QEMU says that the guest is `{}`, not running",
+                printable(status.as_bytes())
+            )
+        }
+        _ => String::new(),
     }
 }
 

@@ -17,10 +17,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod area_line;
+mod arena;
 mod error;
+mod guest;
+mod info;
 mod qemu;
+mod target;
+mod view;
 mod word;
 
+pub use area_line::AreaLine;
 pub use error::TargetError;
+pub use info::{KernelInfo, MissingInfo, QemuInfo, RamInfo, SegmentInfo, StepInfo, TargetInfo};
 pub use qemu::{GuestRam, QemuGuest, Sharing};
+pub use target::Target;
+pub use view::View;
 pub use word::TargetWord;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub use self::layout::{GuestRam, Sharing};
 use self::qmp::Qmp;
-use crate::TargetError;
+use crate::{TargetError, error::printable};
 
 /// A running QEMU and where it keeps its guest's memory.
 #[derive(Debug, Clone)]
@@ -89,6 +89,17 @@ impl QemuGuest {
         match reasons.len() {
             1 => Err(reasons.remove(0)),
             _ => Err(TargetError::NoUsableSocket { pid, reasons }),
+        }
+    }
+}
+
+impl QemuGuest {
+    /// The guest in words, for messages.
+    pub(crate) fn title(&self) -> String {
+        let socket = self.socket.display();
+        match &self.name {
+            Some(name) => format!("guest {} of {socket}", printable(name.as_bytes())),
+            None => format!("the guest of {socket}"),
         }
     }
 }

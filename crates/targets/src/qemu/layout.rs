@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vread_addr::{ByteLen, PhysAddr, PhysRange};
+use vread_addr::{ByteLen, PhysAddr, PhysRange, VirtAddr};
 
 use crate::{
     TargetError,
@@ -34,7 +34,7 @@ pub struct GuestRam {
     /// Where the guest's CPUs see it.
     pub range: PhysRange,
     /// Where QEMU's process has its first byte; the rest follows.
-    pub hva: u64,
+    pub hva: VirtAddr,
     /// The memory backend's name.
     pub backend: String,
     /// Whether other processes may map the backend's memory.
@@ -213,12 +213,12 @@ fn pci_windows(qmp: &mut Qmp) -> Result<Vec<PhysRange>, TargetError> {
 }
 
 /// Where QEMU has the range, after checking that its last byte lies where it should.
-fn host_address(qmp: &mut Qmp, range: PhysRange) -> Result<u64, TargetError> {
+fn host_address(qmp: &mut Qmp, range: PhysRange) -> Result<VirtAddr, TargetError> {
     let first = gpa2hva(qmp, range.start())?;
     let distance = range.len().saturating_sub(ByteLen::new(1));
     let last_byte = range.start().wrapping_add(distance); // WRAP: inside the range
     let last = gpa2hva(qmp, last_byte)?;
-    if first.checked_add(distance.get()) != Some(last) {
+    if first.checked_add(distance) != Some(last) {
         return Err(TargetError::SplitRam {
             path: qmp.path().to_owned(),
             range,
@@ -229,7 +229,7 @@ fn host_address(qmp: &mut Qmp, range: PhysRange) -> Result<u64, TargetError> {
     Ok(first)
 }
 
-fn gpa2hva(qmp: &mut Qmp, address: PhysAddr) -> Result<u64, TargetError> {
+fn gpa2hva(qmp: &mut Qmp, address: PhysAddr) -> Result<VirtAddr, TargetError> {
     let command = format!("gpa2hva {address:#x}");
     let text = qmp.human(&command)?;
     parse_gpa2hva(&text).ok_or_else(|| TargetError::QmpAnswer {
@@ -241,13 +241,13 @@ fn gpa2hva(qmp: &mut Qmp, address: PhysAddr) -> Result<u64, TargetError> {
 }
 
 /// `Host virtual address for 0x100000 (pc.ram) is 0x7fe33bf00000`
-fn parse_gpa2hva(text: &str) -> Option<u64> {
+fn parse_gpa2hva(text: &str) -> Option<VirtAddr> {
     let text = text.trim();
     if !text.starts_with("Host virtual address for ") {
         return None;
     }
     let (_, hex) = text.rsplit_once(" is 0x")?;
-    u64::from_str_radix(hex, 16).ok()
+    u64::from_str_radix(hex, 16).ok().map(VirtAddr::new)
 }
 
 /// What QEMU's machine protects the guest's memory with, if it does.
@@ -293,7 +293,7 @@ mod tests {
     fn reads_the_host_address() {
         assert_eq!(
             parse_gpa2hva("Host virtual address for 0x0 (pc.ram) is 0x7fe33be00000\r\n"),
-            Some(0x7fe3_3be0_0000)
+            Some(VirtAddr::new(0x7fe3_3be0_0000))
         );
         assert_eq!(
             parse_gpa2hva("No memory is mapped at address 0x20000000\r\n"),

@@ -189,7 +189,7 @@ fn has_memory(pid: u32, ram: &[GuestRam]) -> Result<bool, TargetError> {
     })?;
     let mapped = mapped_ranges(&maps);
     Ok(ram.iter().all(|ram| {
-        VirtRange::from_len(VirtAddr::new(ram.hva), ram.range.len())
+        VirtRange::from_len(ram.hva, ram.range.len())
             .is_some_and(|wanted| mapped.iter().any(|range| range.contains_range(&wanted)))
     }))
 }

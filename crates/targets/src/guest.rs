@@ -1,0 +1,91 @@
+//! A guest of QEMU with a Linux kernel in it.
+
+use std::time::{Duration, Instant};
+
+use vread_addr::{PhysRange, VirtAddr};
+use vread_linux::{Kernel, LinuxError, PagingLevels};
+use vread_physmem::{Access, PhysMem};
+
+use crate::{
+    AreaLine, KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
+    info::{MissingInfo, access_word},
+};
+
+/// A guest: QEMU's word for where its memory lies, and what the memory says about itself.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    qemu: QemuGuest,
+    kernel: Kernel,
+    ask_time: Duration,
+    map_time: Duration,
+}
+
+impl Guest {
+    /// Attaches to the guest whose QEMU `find` finds.
+    pub(crate) fn attach(
+        find: impl FnOnce() -> Result<QemuGuest, TargetError>,
+        access: Access,
+    ) -> Result<Self, TargetError> {
+        let (qemu, ask_time) = timed(find);
+        let qemu = qemu?;
+        let ranges: Vec<(PhysRange, VirtAddr)> =
+            qemu.ram.iter().map(|ram| (ram.range, ram.hva)).collect();
+        let (mem, map_time) = timed(|| PhysMem::of_process_with(qemu.pid, &ranges, access));
+        let kernel = Kernel::attach(mem?).map_err(|source| TargetError::Attach {
+            guest: qemu.title(),
+            status: qemu.status.clone(),
+            source,
+        })?;
+        Ok(Self {
+            qemu,
+            kernel,
+            ask_time,
+            map_time,
+        })
+    }
+
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    pub(crate) fn vmallocinfo(&self) -> Result<Vec<AreaLine>, LinuxError> {
+        let lines = self.kernel.vmallocinfo()?;
+        Ok(lines.iter().map(AreaLine::from).collect())
+    }
+
+    /// What is known, but for the target's name, its segments, and how long opening took in all.
+    pub(crate) fn describe(&self, info: &mut TargetInfo) {
+        let kernel = &self.kernel;
+        let bases = kernel.bases();
+        info.qemu = Some(QemuInfo::from(&self.qemu));
+        info.kernel = Some(KernelInfo {
+            release: kernel.release().to_owned(),
+            build_id: kernel.vmcoreinfo().build_id().map(ToOwned::to_owned),
+            kaslr_offset: kernel.kaslr_offset(),
+            page_offset_base: bases.map(|bases| bases.direct_map),
+            vmalloc_base: bases.map(|bases| bases.vmalloc),
+            vmemmap_base: bases.map(|bases| bases.vmemmap),
+            paging_levels: match kernel.page_table().levels() {
+                PagingLevels::Four => 4,
+                PagingLevels::Five => 5,
+            },
+        });
+        info.access = Some(access_word(kernel.phys_mem().access_mode()));
+        info.ram = self.qemu.ram.iter().map(RamInfo::from).collect();
+        info.missing
+            .extend(kernel.missing().iter().map(MissingInfo::from));
+        let own_steps = [
+            ("ask QEMU for its memory", self.ask_time),
+            ("open the memory", self.map_time),
+        ];
+        let steps = own_steps.iter().chain(kernel.times().steps());
+        info.steps
+            .extend(steps.map(|(step, time)| StepInfo { step, time: *time }));
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}

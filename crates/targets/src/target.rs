@@ -1,0 +1,224 @@
+use std::time::{Duration, Instant};
+
+use vread_addr::{FileOffset, VirtAddr};
+use vread_iov_iter::{IovIter, Progress};
+use vread_kcore::{EndOfFile, KcoreError, KcoreImage, OffsetRule, ReadOptions, read_kcore_iter};
+use vread_linux::Symbol;
+use vread_nofault::UserBuf;
+use vread_physmem::Access;
+
+use crate::{
+    AreaLine, QemuGuest, TargetError, TargetInfo, TargetWord, View,
+    arena::{self, ArenaTarget},
+    guest::Guest,
+    info::{MissingInfo, SegmentInfo},
+};
+
+/// Something with memory, opened: a guest, or an arena.
+///
+/// All reading is done at positions of an image ([`Target::image`]) and looks at memory as it is then.
+/// Any number of threads may read at once.
+#[derive(Debug)]
+pub struct Target {
+    word: TargetWord,
+    source: Source,
+    open_time: Duration,
+}
+
+#[derive(Debug)]
+enum Source {
+    Guest(Box<Guest>),
+    Arena(Box<ArenaTarget>),
+}
+
+impl Target {
+    /// Finds and opens what `word` names. `access` says how a guest's RAM is to be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`], one for each thing that can be in the way.
+    pub fn open(word: TargetWord, access: Access) -> Result<Self, TargetError> {
+        let start = Instant::now();
+        let source = match &word {
+            TargetWord::Arena => Source::Arena(Box::new(ArenaTarget::new()?)),
+            TargetWord::QemuSocket(path) => {
+                let guest = Guest::attach(|| QemuGuest::of_socket(path), access)?;
+                Source::Guest(Box::new(guest))
+            }
+            TargetWord::QemuPid(pid) => {
+                let guest = Guest::attach(|| QemuGuest::of_pid(*pid), access)?;
+                Source::Guest(Box::new(guest))
+            }
+        };
+        Ok(Self {
+            word,
+            source,
+            open_time: start.elapsed(),
+        })
+    }
+
+    /// The word that names it.
+    #[must_use]
+    pub fn word(&self) -> &TargetWord {
+        &self.word
+    }
+
+    /// What is known about it.
+    #[must_use]
+    pub fn info(&self) -> TargetInfo {
+        let mut info = TargetInfo {
+            target: self.word.to_string(),
+            kind: match &self.source {
+                Source::Guest(_) => "Linux guest of QEMU",
+                Source::Arena(_) => "vmalloc arena in this process",
+            },
+            qemu: None,
+            kernel: None,
+            access: None,
+            ram: Vec::new(),
+            segments: Vec::new(),
+            missing: Vec::new(),
+            open_time: self.open_time,
+            steps: Vec::new(),
+        };
+        if let Source::Guest(guest) = &self.source {
+            guest.describe(&mut info);
+        }
+        match self.image(View::Kcore) {
+            Ok(image) => {
+                let segments = image.segments().iter();
+                let segments = segments.map(|placed| SegmentInfo::from(&placed.segment));
+                info.segments = segments.collect();
+            }
+            Err(error) => info.missing.push(MissingInfo {
+                what: "segments".into(),
+                why: error.to_string(),
+                consequence: "nothing can be read or mounted".into(),
+            }),
+        }
+        info
+    }
+
+    /// The target's memory as a file, with a header of now.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::Kernel`] where the kernel's segments cannot be had, [`TargetError::Image`].
+    pub fn image(&self, view: View) -> Result<KcoreImage, TargetError> {
+        match (&self.source, view) {
+            (Source::Guest(guest), View::Kcore) => Ok(guest.kernel().kcore_image()?),
+            (Source::Guest(guest), View::Vmcore) => Ok(guest.kernel().vmcore_image()?),
+            (Source::Arena(arena), View::Kcore) => Ok(arena.kcore()?),
+            (Source::Arena(arena), View::Vmcore) => Ok(arena.vmcore()?),
+        }
+    }
+
+    /// Fills `iter` from position `at` of `image`, which is one of this target's.
+    ///
+    /// # Errors
+    ///
+    /// [`KcoreError::PositionOverflow`], before the first byte.
+    pub fn read_at(
+        &self,
+        image: &KcoreImage,
+        at: FileOffset,
+        iter: &mut IovIter<'_, UserBuf<'_>>,
+        end: EndOfFile,
+    ) -> Result<Progress, KcoreError> {
+        let options = ReadOptions {
+            end,
+            cancelled: None,
+        };
+        match &self.source {
+            Source::Guest(guest) => read_kcore_iter(image, guest.kernel(), iter, at, options),
+            Source::Arena(arena) => read_kcore_iter(image, arena.as_ref(), iter, at, options),
+        }
+    }
+
+    /// Where the kernel address `addr` stands in `image`, an image of [`View::Kcore`], whether or not a
+    /// segment holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::NotCanonical`] and [`TargetError::UserAddress`] for what is no kernel address.
+    pub fn position_of(
+        &self,
+        image: &KcoreImage,
+        addr: VirtAddr,
+    ) -> Result<FileOffset, TargetError> {
+        let rule = self.offset_rule();
+        let lowest = rule.to_vaddr(vread_addr::ByteLen::ZERO);
+        if addr >= lowest {
+            let offset = rule.to_offset(addr);
+            let position = image.data_offset().checked_add(offset);
+            return position.ok_or(TargetError::NotCanonical { addr, lowest });
+        }
+        // The lower half is as large as the upper one.
+        match addr.get() <= !lowest.get() {
+            true => Err(TargetError::UserAddress { addr, lowest }),
+            false => Err(TargetError::NotCanonical { addr, lowest }),
+        }
+    }
+
+    /// Every symbol, in the order of `/proc/kallsyms`.
+    ///
+    /// # Errors
+    ///
+    /// The target has no symbol table.
+    pub fn symbols(&self) -> Result<Vec<Symbol>, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => Ok(guest.kernel().symbols()?.iter().collect()),
+            Source::Arena(arena) => Ok(arena.symbols().to_vec()),
+        }
+    }
+
+    /// The addresses of all symbols called `name`: names are not unique.
+    ///
+    /// # Errors
+    ///
+    /// The target has no symbol table.
+    pub fn find_symbol(&self, name: &str) -> Result<Vec<VirtAddr>, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => Ok(guest.kernel().symbols()?.find_all(name)),
+            Source::Arena(arena) => {
+                let symbols = arena.symbols().iter();
+                let named = symbols.filter(|symbol| symbol.name == name);
+                Ok(named.map(|symbol| symbol.addr).collect())
+            }
+        }
+    }
+
+    /// The symbol that covers `addr`, as the kernel prints addresses: `name+0x10/0x80 [module]`.
+    ///
+    /// # Errors
+    ///
+    /// The target has no symbol table.
+    pub fn resolve(&self, addr: VirtAddr) -> Result<Option<String>, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => {
+                let covering = guest.kernel().symbols()?.resolve(addr);
+                Ok(covering.map(|covering| covering.to_string()))
+            }
+            Source::Arena(arena) => Ok(arena.resolve(addr)),
+        }
+    }
+
+    /// The areas of vmalloc space.
+    ///
+    /// # Errors
+    ///
+    /// The target's areas cannot be read.
+    pub fn vmallocinfo(&self) -> Result<Vec<AreaLine>, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => Ok(guest.vmallocinfo()?),
+            Source::Arena(arena) => Ok(arena.vmallocinfo()),
+        }
+    }
+
+    fn offset_rule(&self) -> OffsetRule {
+        match &self.source {
+            Source::Guest(guest) => guest.kernel().offset_rule(),
+            Source::Arena(_) => arena::RULE,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `vread mount`
+
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use anyhow::Context as _;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use vread_addr::{ByteLen, FileOffset};
+use vread_iov_iter::{IovIter, Progress, SourceFailure};
+use vread_kcore::{EndOfFile, KcoreImage};
+use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
+use vread_nofault::UserBuf;
+use vread_targets::{Target, View};
+
+use crate::{Outcome, arguments::MountArguments};
+
+pub(crate) fn run(arguments: &MountArguments) -> anyhow::Result<Outcome> {
+    let target = Arc::new(arguments.target.open()?);
+    let files = [View::Kcore, View::Vmcore]
+        .into_iter()
+        .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
+            Ok(Box::new(ViewFile::new(Arc::clone(&target), view)?))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    // Before the mount, so that no signal finds it without a watcher.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot wait for signals")?;
+    let word = target.word().to_string();
+    let options = MountOptions {
+        on_failure: Box::new(move |failure| {
+            eprintln!("vread: {word}: {failure}; reads fail with EIO from now on, end with Ctrl-C");
+        }),
+    };
+    let mounted = Mounted::mount(files, &arguments.dir, options)?;
+    let dir = mounted.dir().display();
+    eprintln!("{} is mounted: {dir}/kcore and {dir}/vmcore", target.word());
+    eprintln!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
+    let unmounter = mounted.unmounter();
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                unmounter.unmount();
+            }
+        })
+        .context("cannot start the thread that waits for signals")?;
+    mounted.wait()?;
+    Ok(Outcome::All)
+}
+
+/// One view of the target as a file.
+#[derive(Debug)]
+struct ViewFile {
+    target: Arc<Target>,
+    view: View,
+    /// The size of the image made last.
+    size: AtomicU64,
+}
+
+/// The image that one opener has.
+#[derive(Debug)]
+struct OpenView {
+    target: Arc<Target>,
+    image: KcoreImage,
+}
+
+impl ViewFile {
+    fn new(target: Arc<Target>, view: View) -> anyhow::Result<Self> {
+        let size = AtomicU64::new(target.image(view)?.size().get());
+        Ok(Self { target, view, size })
+    }
+}
+
+impl ServedFile for ViewFile {
+    fn name(&self) -> &str {
+        self.view.name()
+    }
+
+    fn size(&self) -> ByteLen {
+        ByteLen::new(self.size.load(Ordering::Relaxed))
+    }
+
+    fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>> {
+        let image = self.target.image(self.view)?;
+        self.size.store(image.size().get(), Ordering::Relaxed);
+        Ok(Box::new(OpenView {
+            target: Arc::clone(&self.target),
+            image,
+        }))
+    }
+}
+
+impl OpenFile for OpenView {
+    fn read_at(&self, at: FileOffset, iter: &mut IovIter<'_, UserBuf<'_>>) -> Progress {
+        self.target
+            .read_at(&self.image, at, iter, EndOfFile::AtSize)
+            // A position that no file has: the kernel does not let it through.
+            .unwrap_or_else(|_| Progress::failed(SourceFailure::Os(EINVAL)))
+    }
+}
+
+const EINVAL: i32 = 22;

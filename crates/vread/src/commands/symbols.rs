@@ -1,0 +1,130 @@
+//! `vread symbols`
+
+use std::{
+    io::{self, BufWriter, Write},
+    str::FromStr,
+};
+
+use serde::Serialize;
+use vread_addr::VirtAddr;
+use vread_linux::Symbol;
+
+use crate::{
+    Outcome,
+    arguments::{SymbolsArguments, parse_address},
+    glob,
+    printable::Printable,
+};
+
+/// Which symbols.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Names that contain this.
+    Containing(String),
+    /// Names that match this pattern as a whole.
+    Matching(String),
+    /// The one that covers this address.
+    Covering(VirtAddr),
+}
+
+impl FromStr for What {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match parse_address(text) {
+            Some(addr) => Self::Covering(VirtAddr::new(addr)),
+            None if text.contains(['*', '?']) => Self::Matching(text.into()),
+            None => Self::Containing(text.into()),
+        })
+    }
+}
+
+/// A symbol in JSON.
+#[derive(Debug, Serialize)]
+struct JsonSymbol<'a> {
+    address: String,
+    #[serde(rename = "type")]
+    letter: char,
+    name: &'a str,
+    module: Option<&'a str>,
+}
+
+pub(crate) fn run(arguments: &SymbolsArguments) -> anyhow::Result<Outcome> {
+    let target = arguments.target.open()?;
+    if let Some(What::Covering(addr)) = &arguments.what {
+        let Some(covering) = target.resolve(*addr)? else {
+            eprintln!("vread: no symbol covers {addr}");
+            return Ok(Outcome::SomeMissing);
+        };
+        let mut out = io::stdout().lock();
+        match arguments.json {
+            true => {
+                serde_json::to_writer(
+                    &mut out,
+                    &serde_json::json!({
+                        "address": format!("{addr:#x}"),
+                        "symbol": covering,
+                    }),
+                )?;
+                writeln!(out)?;
+            }
+            false => writeln!(out, "{}", Printable(&covering))?,
+        }
+        return Ok(Outcome::All);
+    }
+    let symbols = target.symbols()?;
+    let chosen = symbols.iter().filter(|symbol| match &arguments.what {
+        None | Some(What::Covering(_)) => true,
+        Some(What::Containing(part)) => symbol.name.contains(part.as_str()),
+        Some(What::Matching(pattern)) => glob::matches(pattern, &symbol.name),
+    });
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = match arguments.json {
+        true => print_json(&mut out, chosen)?,
+        false => print_lines(&mut out, chosen)?,
+    };
+    out.flush()?;
+    match (&arguments.what, printed) {
+        (Some(What::Containing(text) | What::Matching(text)), 0) => {
+            eprintln!("vread: no symbol matches `{}`", Printable(text));
+            Ok(Outcome::SomeMissing)
+        }
+        _ => Ok(Outcome::All),
+    }
+}
+
+/// The lines of `/proc/kallsyms`.
+fn print_lines<'s>(
+    out: &mut impl Write,
+    symbols: impl Iterator<Item = &'s Symbol>,
+) -> io::Result<usize> {
+    let mut printed = 0_usize;
+    for symbol in symbols {
+        writeln!(out, "{}", Printable(&symbol.to_string()))?;
+        printed = printed.saturating_add(1);
+    }
+    Ok(printed)
+}
+
+fn print_json<'s>(
+    out: &mut impl Write,
+    symbols: impl Iterator<Item = &'s Symbol>,
+) -> io::Result<usize> {
+    let mut printed = 0_usize;
+    out.write_all(b"[")?;
+    for symbol in symbols {
+        out.write_all(if printed == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(
+            &mut *out,
+            &JsonSymbol {
+                address: format!("{:#x}", symbol.addr),
+                letter: symbol.letter,
+                name: &symbol.name,
+                module: symbol.module.as_deref(),
+            },
+        )?;
+        printed = printed.saturating_add(1);
+    }
+    out.write_all(b"\n]\n")?;
+    Ok(printed)
+}

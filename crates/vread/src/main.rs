@@ -1,0 +1,85 @@
+//! `vread`: a running guest's kernel memory, from the host.
+//!
+//! Each subcommand has a module under `commands`, whose help text is its manual. Data goes to standard
+//! output, words go to standard error.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | all that was asked for was there (also: the reader of a pipe had enough) |
+//! | 1 | some of it was missing, such as a hole in memory or a symbol that does not exist |
+//! | 2 | it could not be done |
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod glob;
+mod hexdump;
+mod printable;
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command};
+
+/// Whether all that was asked for was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    All,
+    SomeMissing,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.verbose);
+    match run(arguments.command) {
+        Ok(Outcome::All) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeMissing) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vread: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Outcome> {
+    // Before any thread is there that a guest's vanishing memory could hit.
+    vread_nofault::install()?;
+    match command {
+        Command::Info(arguments) => commands::info::run(&arguments),
+        Command::Read(arguments) => commands::read::run(&arguments),
+        Command::Symbols(arguments) => commands::symbols::run(&arguments),
+        Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(&arguments),
+        Command::Mount(arguments) => commands::mount::run(&arguments),
+    }
+}
+
+/// The reader of our output had enough: that is its good right.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Warnings and worse, unless `RUST_LOG` or `-v` ask for more.
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .init();
+}
