@@ -228,3 +228,7 @@ impl Priorities {
         self.0
     }
 }
+
+#[cfg(test)]
+#[path = "free_tree_tests.rs"]
+mod tests;

@@ -157,3 +157,94 @@ fn upper(page: u64, level: u32) -> u64 {
 fn slot(index: u64) -> usize {
     usize::try_from(index & INDEX_MASK).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        reason = "small numbers of the tests' own"
+    )]
+
+    use super::*;
+
+    const BASE: u64 = 0xffa0_0000_0000_0000;
+
+    fn table(len: u64) -> PageTable {
+        PageTable::new(VirtAddr::new(BASE), ByteLen::new(len))
+    }
+
+    fn run(table: &PageTable, at: u64, max: u64) -> (Option<u64>, u64) {
+        match table.run(VirtAddr::new(BASE + at), ByteLen::new(max)) {
+            PageRun::Mapped { phys, len } => (Some(phys.get()), len.get()),
+            PageRun::Hole { len } => (None, len.get()),
+        }
+    }
+
+    #[test]
+    fn first_and_last_page_of_windows_of_every_depth() {
+        // V27: from one page to the 12800 TiB of 5-level paging
+        for len in [0x1000, 0x20_0000, 0x20_1000, 1 << 30, 1 << 45, 12_800 << 40] {
+            let table = table(len);
+            for at in [0, len - 0x1000] {
+                let addr = VirtAddr::new(BASE.wrapping_add(at));
+                assert_eq!(table.get(addr), None);
+                table.set(addr, Some(Pfn::new(7)));
+                assert_eq!(table.get(addr), Some(Pfn::new(7)));
+                table.set(addr, None);
+                assert_eq!(table.get(addr), None);
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_outside_are_holes() {
+        let table = table(0x20_0000);
+        table.set(VirtAddr::new(BASE + 0x20_0000), Some(Pfn::new(1)));
+        table.set(VirtAddr::new(BASE - 0x1000), Some(Pfn::new(1)));
+        assert_eq!(run(&table, 0x20_0000, 0x5000), (None, 0x1000));
+        assert_eq!(table.get(VirtAddr::new(BASE - 0x1000)), None);
+        assert_eq!(run(&table, 0, u64::MAX), (None, 0x20_0000));
+    }
+
+    #[test]
+    fn run_goes_on_while_frames_lie_one_after_another() {
+        let table = table(1 << 30);
+        for (page, frame) in [(0, 10), (1, 11), (2, 12), (3, 14), (5, 0), (6, 1)] {
+            let at = VirtAddr::new(BASE + page * 0x1000);
+            table.set(at, Some(Pfn::new(frame)));
+        }
+        assert_eq!(run(&table, 0, u64::MAX), (Some(10 << 12), 0x3000));
+        assert_eq!(
+            run(&table, 0x1234, u64::MAX),
+            (Some((11 << 12) + 0x234), 0x1dcc)
+        );
+        assert_eq!(run(&table, 0x2fff, u64::MAX), (Some((12 << 12) + 0xfff), 1));
+        assert_eq!(run(&table, 0, 0x2001), (Some(10 << 12), 0x2001));
+        assert_eq!(run(&table, 0x10, 5), (Some((10 << 12) + 0x10), 5));
+        assert_eq!(run(&table, 0x4000, u64::MAX), (None, 0x1000));
+        assert_eq!(
+            run(&table, 0x5000, u64::MAX),
+            (Some(0), 0x2000),
+            "frame 0 is a frame"
+        );
+        assert_eq!(run(&table, 0x7ff0, 8), (None, 8));
+    }
+
+    #[test]
+    fn run_ends_with_the_leaf_table() {
+        let table = table(1 << 30);
+        for page in 510..514 {
+            let at = VirtAddr::new(BASE + page * 0x1000);
+            table.set(at, Some(Pfn::new(page)));
+        }
+        assert_eq!(run(&table, 510 << 12, u64::MAX), (Some(510 << 12), 0x2000));
+        assert_eq!(run(&table, 512 << 12, u64::MAX), (Some(512 << 12), 0x2000));
+    }
+
+    #[test]
+    fn frame_without_an_address_is_a_hole() {
+        let table = table(0x1000);
+        table.set(VirtAddr::new(BASE), Some(Pfn::new(1 << 52)));
+        assert_eq!(run(&table, 0, 0x1000), (None, 0x1000));
+    }
+}

@@ -1,0 +1,74 @@
+//! An arena of a mebibyte or so, and reading it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of it; small numbers of the tests' own"
+)]
+
+use vread_addr::{ByteLen, PageCount, VirtAddr, VirtRange};
+use vread_iov_iter::{IovIter, Plain, Progress};
+use vread_vmalloc::{Arena, HeapFrames, vread_iter};
+
+pub const PAGE: u64 = 4096;
+pub const BASE: u64 = 0xffff_c900_0000_0000;
+
+pub fn arena(window_pages: u64, frames: u64) -> Arena<HeapFrames> {
+    let window = pages(0, window_pages);
+    Arena::new(window, HeapFrames::new(PageCount::new(frames))).unwrap()
+}
+
+/// The address of page `page` of the window.
+pub fn at(page: u64) -> VirtAddr {
+    VirtAddr::new(BASE + page * PAGE)
+}
+
+pub fn pages(first: u64, count: u64) -> VirtRange {
+    VirtRange::from_len(at(first), bytes(count)).unwrap()
+}
+
+/// The bytes of `count` pages.
+pub fn bytes(count: u64) -> ByteLen {
+    ByteLen::new(count * PAGE)
+}
+
+pub fn read(arena: &Arena<HeapFrames>, addr: VirtAddr, len: u64) -> (Vec<u8>, Progress) {
+    let mut buffer = vec![0xa5; usize::try_from(len).unwrap()];
+    let mut segment = Plain::new(&mut buffer);
+    let mut iter = IovIter::ubuf(&mut segment);
+    let progress = vread_iter(arena, &mut iter, addr, ByteLen::new(len));
+    assert_eq!(progress.stopped, None);
+    assert_eq!(progress.advanced(), ByteLen::new(len));
+    (buffer, progress)
+}
+
+/// What the pages from `first` on show: one byte each if it fills the page, `None` if they differ.
+pub fn show(arena: &Arena<HeapFrames>, first: VirtAddr, count: u64) -> Vec<Option<u8>> {
+    let (buffer, _progress) = read(arena, first, count * PAGE);
+    let one = |page: &[u8]| {
+        let byte = page.first().copied();
+        byte.filter(|byte| page.iter().all(|other| other == byte))
+    };
+    buffer.chunks(4096).map(one).collect()
+}
+
+/// Fills `count` pages from `addr` with `first`, `first + 1` and so on.
+pub fn fill(arena: &Arena<HeapFrames>, addr: VirtAddr, count: u8, first: u8) {
+    for page in 0..count {
+        let at = addr.wrapping_add(bytes(u64::from(page)));
+        arena.write(at, &[first + page; 4096]).unwrap();
+    }
+}
+
+/// That nothing is left: no area, no frame, and all of the window is free.
+pub fn check_empty(arena: &Arena<HeapFrames>) {
+    assert_eq!(arena.areas(), []);
+    assert_eq!(arena.frames().taken(), PageCount::new(0), "leaked frames");
+    arena.purge_vmap_area_lazy();
+    assert_eq!(arena.lazily_freed(), []);
+    let all = arena.window().len().checked_sub(bytes(1)).unwrap();
+    let area = arena.get_vm_area_sparse(all).unwrap();
+    assert_eq!(area, arena.window().start());
+    arena.free_vm_area(area).unwrap();
+}
