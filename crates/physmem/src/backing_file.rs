@@ -5,10 +5,13 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{self, Access, AtFlags, SeekFrom};
 use rustix::io::Errno;
+use vread_addr::{ByteLen, PAGE_SIZE};
 use vread_iov_iter::SourceFailure;
 
 /// The file system of tmpfs and memfd, see statfs(2).
 const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// The file system of huge pages, see statfs(2).
+const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 
 /// The file that holds RAM: a saved image, or the memory file of a running machine.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub(crate) struct BackingFile {
 enum Kind {
     /// tmpfs or memfd: the pages are the file. To look for the end of content takes a step for each page.
     Memory,
+    /// hugetlbfs: it calls everything content, and a page that is only looked at through a mapping is taken
+    /// from the pool.
+    Huge,
     /// Anything else: content lies in extents.
     Stored,
 }
@@ -46,9 +52,11 @@ impl BackingFile {
     pub(crate) fn new(file: File) -> Self {
         let kind = match fs::fstatfs(&file) {
             Ok(stat) if stat.f_type == TMPFS_MAGIC => Kind::Memory,
+            Ok(stat) if stat.f_type == HUGETLBFS_MAGIC => Kind::Huge,
             _ => Kind::Stored,
         };
-        let residency = if is_residency_told(&file) {
+        // Of huge pages it tells only which ones we have touched ourselves.
+        let residency = if kind != Kind::Huge && is_residency_told(&file) {
             Residency::Told
         } else {
             Residency::Hidden
@@ -66,6 +74,21 @@ impl BackingFile {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether it lies in huge pages, of which nothing can be told without its owner.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.kind == Kind::Huge
+    }
+
+    /// What a mapping's position in the file and its length must be a multiple of: the size of its pages.
+    pub(crate) fn map_unit(&self) -> io::Result<ByteLen> {
+        if !self.is_huge() {
+            return Ok(PAGE_SIZE);
+        }
+        // By definition of hugetlbfs.
+        let unit = self.file.metadata()?.blksize();
+        Ok(ByteLen::new(unit).max(PAGE_SIZE))
     }
 
     /// The length of the file now, in bytes.

@@ -41,13 +41,15 @@ mod liveness;
 mod mapped_ram;
 mod mapping;
 mod open;
+mod pagemap;
 mod pages;
 mod phys_mem;
 mod presence;
 mod proc_maps;
 mod process_ram;
-mod process_vm;
 mod region;
+mod segments;
+mod system_read;
 mod zeros;
 
 pub use error::{OpenError, ReadError};

@@ -6,7 +6,10 @@ use vread_nofault::{Fault, UserBuf};
 
 use crate::backing_file::{self, BackingFile, Extent, Residency};
 use crate::mapping::Mapping;
+use crate::pagemap::{Mapped, Pagemap};
 use crate::pages::{self, Answer, PAGE, Pages, Run};
+use crate::segments::Step;
+use crate::system_read;
 use crate::zeros;
 
 /// RAM that lies in a file, mapped into this process.
@@ -16,6 +19,7 @@ use crate::zeros;
 pub(crate) struct MappedRam {
     mapping: Mapping,
     file: Arc<BackingFile>,
+    owner: Option<Pagemap>,
     /// The position in the file of the mapping's first byte.
     first: FileOffset,
     pages: Pages,
@@ -29,15 +33,19 @@ const FRESH_FROM: usize = 64 << 10;
 const AROUND: usize = 16;
 
 impl MappedRam {
-    /// Maps `len` bytes of the file from `first` on, the start of a page.
+    /// Maps `len` bytes of the file from `first` on, which is a multiple of `unit`, the size of the file's
+    /// pages. `owner` is who else has them mapped, if that is needed to tell what is populated.
     pub(crate) fn new(
         file: &Arc<BackingFile>,
         first: FileOffset,
         len: usize,
+        unit: usize,
+        owner: Option<Pagemap>,
     ) -> rustix::io::Result<Self> {
         Ok(Self {
-            mapping: Mapping::shared(file, first.get(), len)?,
+            mapping: Mapping::shared(file, first, len, unit)?,
             file: file.clone(),
+            owner,
             first,
             pages: Pages::new(len),
         })
@@ -74,7 +82,8 @@ impl MappedRam {
             // What is known of the next window may be old.
             limit = limit.min(Pages::left_in_window(position));
         }
-        self.pages.run(position, limit, |page, _| self.ask(page))
+        self.pages
+            .run(position, limit, |page, limit| self.ask(page, limit))
     }
 
     /// Copies `len` bytes of content at `position` into `iter`.
@@ -108,6 +117,32 @@ impl MappedRam {
         }
     }
 
+    /// Reads `len` bytes at `position` into `iter` without populating what is a hole.
+    pub(crate) fn read_to_iter(
+        &self,
+        position: usize,
+        len: usize,
+        iter: &mut IovIter<'_, UserBuf<'_>>,
+    ) -> Progress {
+        // WRAP: it could be mapped, so it lies in the file's range.
+        let at = self.first.wrapping_add(ByteLen::from_usize(position));
+        match system_read::read_file_to_iter(self.file.file(), at, len, iter) {
+            Step::Arrived(copied) => {
+                iter.advance(copied);
+                Progress::copied(ByteLen::from_usize(copied))
+            }
+            Step::Refused(libc::EFAULT) => match self.has_byte(position) {
+                Ok(true) => Progress {
+                    stopped: Some(Stop::DestFault),
+                    ..Progress::default()
+                },
+                Ok(false) => Progress::failed(SourceFailure::Truncated),
+                Err(failure) => Progress::failed(failure),
+            },
+            Step::Refused(errno) => Progress::failed(SourceFailure::Os(errno)),
+        }
+    }
+
     /// Whether a byte that could not be read still belongs to the file: then its page is lost (a memory
     /// error, a failed disk), otherwise the file was cut.
     fn has_byte(&self, position: usize) -> Result<bool, SourceFailure> {
@@ -121,7 +156,17 @@ impl MappedRam {
             .map_err(|error| backing_file::os_failure(&error))
     }
 
-    fn ask(&self, page: usize) -> Result<Answer, SourceFailure> {
+    fn ask(&self, page: usize, limit: usize) -> Result<Answer, SourceFailure> {
+        if self.file.is_huge() {
+            // Another process may have populated what the owner has not touched.
+            return Ok(match &self.owner {
+                None => Answer::Untold(limit.max(1)),
+                Some(owner) => match owner.ask(page, limit)? {
+                    Mapped::Present(pages) => Answer::Content(pages),
+                    Mapped::Absent(pages) => Answer::Untold(pages),
+                },
+            });
+        }
         if self.file.residency() == Residency::Told {
             let mut around = [0; AROUND];
             let told = self.mapping.residency(page << PAGE_SHIFT, &mut around);

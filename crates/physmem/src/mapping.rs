@@ -8,6 +8,7 @@
 use std::ptr::{self, NonNull};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use vread_addr::FileOffset;
 use vread_iov_iter::IovIter;
 use vread_nofault::{Fault, UserBuf};
 
@@ -18,12 +19,14 @@ use crate::pages::PAGE;
 ///
 /// # Invariants
 ///
-/// `[base, base + len)` is a mapping of our own with `PROT_READ`, which nobody else knows; no reference
+/// `[base, base + mapped)`, which is no shorter than `len`, is a mapping of our own with `PROT_READ`, which nobody else knows; no reference
 /// to it is ever made, since another process may write its bytes or take them away.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// `len`, rounded up to whole pages of the file.
+    mapped: usize,
 }
 
 // SAFETY: reading the bytes is sound from any thread, the mapping stays until the last owner drops it.
@@ -32,26 +35,34 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of the file from `offset` on, which must be a multiple of the page size.
-    pub(crate) fn shared(file: &BackingFile, offset: u64, len: usize) -> rustix::io::Result<Self> {
+    /// Maps `len` bytes of the file from `offset` on, a multiple of `unit`, the size of the file's pages.
+    pub(crate) fn shared(
+        file: &BackingFile,
+        offset: FileOffset,
+        len: usize,
+        unit: usize,
+    ) -> rustix::io::Result<Self> {
+        let mapped = len
+            .checked_next_multiple_of(unit)
+            .ok_or(rustix::io::Errno::NOMEM)?;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
         let base = unsafe {
             mm::mmap(
                 ptr::null_mut(),
-                len,
+                mapped,
                 ProtFlags::READ,
                 flags,
                 file.file(),
-                offset,
+                offset.get(),
             )
         }?;
         // The memory of another machine has no place in our own core dump. Advice may be refused.
         // SAFETY: our own new mapping; the advice changes no content.
-        let _advice_only = unsafe { mm::madvise(base, len, Advice::LinuxDontDump) };
+        let _advice_only = unsafe { mm::madvise(base, mapped, Advice::LinuxDontDump) };
         let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
         // INVARIANT: mapped just now, for reading.
-        Ok(Self { base, len })
+        Ok(Self { base, len, mapped })
     }
 
     /// The 8 bytes at `at`, or `None` if they cannot be read or reach beyond the mapping.
@@ -119,6 +130,6 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: our own mapping, and nobody can read it any more.
-        let _cannot_fail = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
+        let _cannot_fail = unsafe { mm::munmap(self.base.as_ptr().cast(), self.mapped) };
     }
 }

@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::OpenError;
 use crate::backing_file::BackingFile;
 use crate::liveness::Liveness;
 use crate::mapped_ram::MappedRam;
+use crate::pagemap::Pagemap;
 use crate::phys_mem::Access;
 use crate::region::{Place, Region};
 
@@ -51,8 +53,7 @@ pub(crate) fn file(
                 actual,
             });
         }
-        regions
-            .push(map_file(&file, range, offset).map_err(|errno| failed("map it")(errno.into()))?);
+        regions.push(map_file(&file, range, offset, |_| None).map_err(failed("map it"))?);
     }
     Ok(regions)
 }
@@ -67,19 +68,26 @@ pub(crate) fn process(
     process::open(pid, ranges, access)
 }
 
-/// A region that lies in `file` from position `offset` on, mapped.
+/// A region that lies in `file` from position `offset` on, mapped. `owner` gives the owner's page table for
+/// what starts so many bytes in front of it.
 fn map_file(
     file: &Arc<BackingFile>,
     range: PhysRange,
     offset: FileOffset,
-) -> rustix::io::Result<Region> {
-    let head = offset.page_offset();
+    owner: impl FnOnce(ByteLen) -> Option<Pagemap>,
+) -> io::Result<Region> {
+    let no_room = || io::Error::from(io::ErrorKind::OutOfMemory);
+    let unit = file.map_unit()?;
+    let head = ByteLen::new(offset.get() & unit.low_mask());
+    // WRAP: to a multiple of a power of two, downwards.
+    let first = FileOffset::new(offset.get() & !unit.low_mask());
     let len = head
         .checked_add(range.len())
         .and_then(ByteLen::to_usize)
-        .ok_or(rustix::io::Errno::NOMEM)?;
-    let ram = MappedRam::new(file, offset.page_start(), len)?;
-    // Less than a page.
+        .ok_or_else(no_room)?;
+    let unit = unit.to_usize().ok_or_else(no_room)?;
+    let ram = MappedRam::new(file, first, len, unit, owner(head))?;
+    // Less than `len`.
     let head = head.to_usize_clamped();
     Ok(Region::new(range, head, Place::Mapped(ram)))
 }

@@ -21,6 +21,8 @@ pub(crate) enum Run {
     Content(usize),
     /// Pages that were never populated, and are zeros.
     Hole(usize),
+    /// One of the two, and only a read that does not populate can tell.
+    Untold(usize),
 }
 
 /// What the system says about a page and those after it: at least one, and maybe more than was asked for.
@@ -28,6 +30,7 @@ pub(crate) enum Run {
 pub(crate) enum Answer {
     Content(usize),
     Hole(usize),
+    Untold(usize),
 }
 
 impl Pages {
@@ -88,6 +91,7 @@ impl Pages {
                 Run::Content(bytes(pages))
             }
             Answer::Hole(pages) => Run::Hole(bytes(pages)),
+            Answer::Untold(pages) => Run::Untold(bytes(pages)),
         })
     }
 }

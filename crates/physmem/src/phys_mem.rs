@@ -217,7 +217,7 @@ impl PhysMem {
                     .len()
                     .saturating_sub(region.range.len_from(addr));
                 match region.run(at.to_usize_clamped(), limit).map_err(failed)? {
-                    Run::Content(len) => {
+                    Run::Content(len) | Run::Untold(len) => {
                         return Ok(PhysRange::from_len(addr, ByteLen::from_usize(len)));
                     }
                     Run::Hole(len) => match addr.checked_add(ByteLen::from_usize(len)) {

@@ -1,16 +1,16 @@
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use vread_addr::{ByteLen, FileOffset, PAGE_SHIFT, VirtAddr};
+use vread_addr::{ByteLen, FileOffset, VirtAddr};
 use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_nofault::UserBuf;
 
-use crate::backing_file::{self, BackingFile};
+use crate::backing_file::BackingFile;
 use crate::liveness::Liveness;
 use crate::mapped_ram;
+use crate::pagemap::{Mapped, Pagemap};
 use crate::pages::{Answer, Pages, Run};
-use crate::process_vm::{ProcessVm, Step};
+use crate::segments::Step;
+use crate::system_read::ProcessVm;
 use crate::zeros;
 
 /// RAM that is read out of the process that has it.
@@ -34,18 +34,12 @@ pub(crate) enum Teller {
         file: Arc<BackingFile>,
         first: FileOffset,
     },
-    /// `/proc/PID/pagemap`: they are anonymous.
-    Pagemap(Arc<File>),
+    /// The process's page table: they are anonymous, or huge. (Shared huge pages that only another process
+    /// has touched look like holes. To tell them would take to populate those that nobody has.)
+    Pagemap(Pagemap),
     /// Nobody: they come from a file that the process maps for itself alone.
     Nobody,
 }
-
-/// How many entries of a pagemap are read at once: those of 2 MiB of memory.
-const PAGEMAP_BATCH: usize = 512;
-/// The size of one of them in bytes, see the kernel's admin-guide/mm/pagemap.
-const PAGEMAP_ENTRY: usize = 8;
-/// Bit 63: in memory. Bit 62: swapped out, or on the move.
-const PAGEMAP_POPULATED: u64 = 0b11 << 62;
 
 impl ProcessRam {
     /// `len` bytes of the process from `first` on, the start of a page.
@@ -70,7 +64,10 @@ impl ProcessRam {
         self.pages
             .run(position, limit, |page, limit| match &self.teller {
                 Teller::File { file, first } => mapped_ram::ask_file(file, *first, page),
-                Teller::Pagemap(pagemap) => self.ask_pagemap(pagemap, page, limit),
+                Teller::Pagemap(pagemap) => Ok(match pagemap.ask(page, limit)? {
+                    Mapped::Present(pages) => Answer::Content(pages),
+                    Mapped::Absent(pages) => Answer::Hole(pages),
+                }),
                 Teller::Nobody => Ok(Answer::Content(limit.max(1))),
             })
     }
@@ -107,37 +104,6 @@ impl ProcessRam {
             },
             Step::Refused(errno) => Progress::failed(failure(errno)),
         }
-    }
-
-    fn ask_pagemap(
-        &self,
-        pagemap: &File,
-        page: usize,
-        limit: usize,
-    ) -> Result<Answer, SourceFailure> {
-        let mut raw = [0_u8; PAGEMAP_BATCH * PAGEMAP_ENTRY];
-        let wanted = limit.clamp(1, PAGEMAP_BATCH).saturating_mul(PAGEMAP_ENTRY);
-        let buffer = raw.get_mut(..wanted).unwrap_or_default();
-        let at = ByteLen::from_usize(page)
-            .saturating_add(ByteLen::new(self.first.get() >> PAGE_SHIFT))
-            .get()
-            .saturating_mul(ByteLen::from_usize(PAGEMAP_ENTRY).get());
-        let got = pagemap
-            .read_at(buffer, at)
-            .map_err(|error| backing_file::os_failure(&error))?;
-        let (entries, _) = raw.get(..got).unwrap_or_default().as_chunks();
-        let mut populated = entries
-            .iter()
-            .map(|entry| u64::from_ne_bytes(*entry) & PAGEMAP_POPULATED != 0);
-        // The file ends where the process has: its address space is gone.
-        let first = populated.next().ok_or(SourceFailure::Gone)?;
-        let same = populated.take_while(|next| *next == first).count();
-        let run = same.saturating_add(1);
-        Ok(if first {
-            Answer::Content(run)
-        } else {
-            Answer::Hole(run)
-        })
     }
 }
 

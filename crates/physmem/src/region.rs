@@ -13,7 +13,7 @@ use crate::zeros;
 #[derive(Debug)]
 pub(crate) struct Region {
     pub(crate) range: PhysRange,
-    /// How far into the place the range starts: less than a page.
+    /// How far into the place the range starts.
     head: usize,
     place: Place,
 }
@@ -70,8 +70,11 @@ impl Region {
         match (self.run(at, len), &self.place) {
             (Err(failure), _) => Progress::failed(failure),
             (Ok(Run::Hole(len)), _) => zeros::put(len, iter),
+            (Ok(Run::Untold(len)), Place::Mapped(ram)) => ram.read_to_iter(position, len, iter),
             (Ok(Run::Content(len)), Place::Mapped(ram)) => ram.copy_to_iter(position, len, iter),
-            (Ok(Run::Content(len)), Place::Process(ram)) => ram.copy_to_iter(position, len, iter),
+            (Ok(Run::Content(len) | Run::Untold(len)), Place::Process(ram)) => {
+                ram.copy_to_iter(position, len, iter)
+            }
         }
     }
 

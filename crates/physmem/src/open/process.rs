@@ -10,11 +10,12 @@ use super::{behind_vma, map_file};
 use crate::OpenError;
 use crate::backing_file::BackingFile;
 use crate::liveness::Liveness;
+use crate::pagemap::Pagemap;
 use crate::phys_mem::Access;
 use crate::proc_maps::{self, MappedFile, Sharing, Vma};
 use crate::process_ram::{ProcessRam, Teller};
-use crate::process_vm::ProcessVm;
 use crate::region::{Place, Region};
+use crate::system_read::ProcessVm;
 
 /// Finds out how each range can be reached, and opens it that way.
 pub(super) fn open(
@@ -63,6 +64,9 @@ struct Opener {
     /// Whether `process_vm_readv` was found to be permitted.
     may_read: Option<()>,
 }
+
+/// What the kernel calls the file of huge pages that are anonymous.
+const ANONYMOUS_HUGE: &str = "/anon_hugepage";
 
 /// A part of a range that lies in one mapping of the process, or in several that follow on each other.
 struct Part<'v> {
@@ -146,16 +150,12 @@ impl Opener {
     }
 
     fn open_part(&mut self, part: &Part<'_>) -> Result<Region, OpenError> {
-        let file = match (part.first.sharing, &part.first.file) {
-            (Sharing::Shared, Some(file)) => self.file_behind(part, file),
-            (Sharing::Private, Some(file)) => Err(format!("{} is mapped privately", file.name)),
-            (_, None) => Err("it is anonymous memory".to_owned()),
+        let file = match &part.first.file {
+            Some(file) => self.file_behind(part, file),
+            None => Err("it is anonymous memory".to_owned()),
         };
         if self.access != Access::VmReadv {
-            let mapped = file.clone().and_then(|(file, offset)| {
-                map_file(&file, part.range, offset).map_err(|errno| errno.to_string())
-            });
-            match (mapped, self.access) {
+            match (self.map_part(part, file.clone())?, self.access) {
                 (Ok(region), _) => return Ok(region),
                 (Err(reason), Access::Mapped) => {
                     return Err(OpenError::CannotMap {
@@ -190,39 +190,67 @@ impl Opener {
         Ok(Region::new(part.range, head, Place::Process(ram)))
     }
 
+    /// The part, mapped, or why that cannot be.
+    fn map_part(
+        &mut self,
+        part: &Part<'_>,
+        file: Result<Arc<BackingFile>, String>,
+    ) -> Result<Result<Region, String>, OpenError> {
+        if part.first.sharing == Sharing::Private && part.first.file.is_some() {
+            return Ok(Err("its file is mapped privately".to_owned()));
+        }
+        let file = match file {
+            Ok(file) => file,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let pagemap = if file.is_huge() {
+            Some(self.pagemap()?)
+        } else {
+            None
+        };
+        let owner = |head| Some(Pagemap::new(pagemap?, part.addr.checked_sub(head)?));
+        let region = map_file(&file, part.range, part.offset(), owner);
+        Ok(region.map_err(|error| error.to_string()))
+    }
+
     /// Who knows which pages of the part are populated.
     fn teller(
         &mut self,
         part: &Part<'_>,
-        file: Option<(Arc<BackingFile>, FileOffset)>,
+        file: Option<Arc<BackingFile>>,
     ) -> Result<Teller, OpenError> {
-        Ok(match file {
+        let is_huge = match (&file, &part.first.file) {
+            (Some(file), _) => file.is_huge(),
+            (None, Some(file)) => file.name.starts_with(ANONYMOUS_HUGE),
+            (None, None) => false,
+        };
+        Ok(match (&part.first.file, file) {
             // The process may not have touched what another one has written to the file.
-            Some((file, offset)) => Teller::File {
-                file,
-                first: offset.page_start(),
-            },
+            (Some(_), Some(file)) if part.first.sharing == Sharing::Shared && !is_huge => {
+                Teller::File {
+                    file,
+                    first: part.offset().page_start(),
+                }
+            }
             // A page that is not there comes from the file.
-            None if part.first.file.is_some() => Teller::Nobody,
-            None => Teller::Pagemap(self.pagemap()?),
+            (Some(_), _) if !is_huge => Teller::Nobody,
+            _ => Teller::Pagemap(Pagemap::new(self.pagemap()?, part.addr.page_start())),
         })
     }
 
-    /// The file behind a shared mapping, and the position in it of the part's first byte.
+    /// The file behind a mapping.
     fn file_behind(
         &mut self,
         part: &Part<'_>,
         file: &MappedFile,
-    ) -> Result<(Arc<BackingFile>, FileOffset), String> {
+    ) -> Result<Arc<BackingFile>, String> {
         let pid = self.pid;
-        let opened = self
-            .files
+        self.files
             .entry((file.dev_major, file.dev_minor, file.inode))
             .or_insert_with(|| {
                 behind_vma::open(pid, part.first, file).map(|file| Arc::new(BackingFile::new(file)))
             })
-            .clone()?;
-        Ok((opened, part.offset()))
+            .clone()
     }
 
     fn pagemap(&mut self) -> Result<Arc<File>, OpenError> {

@@ -20,7 +20,7 @@ use std::{env, fs, ptr, thread};
 
 use libtest_mimic::{Arguments, Trial};
 use rustix::mm::{self, MapFlags, ProtFlags};
-use vmm::{KINDS, PAGE, PAGES, Ram, Vmm};
+use vmm::{HUGE_KINDS, KINDS, PAGE, PAGES, Ram, Vmm};
 use vread_addr::{ByteLen, PhysAddr, PhysRange, VirtAddr};
 use vread_iov_iter::{IovIter, PageSource, Progress, SourceFailure, Stop};
 use vread_nofault::UserBuf;
@@ -72,6 +72,9 @@ fn main() {
             add("nothing_is_read_after_its_end", nothing_after_its_end);
         }
     }
+    let huge = trial("huge_pages_are_read_and_not_taken", huge_pages);
+    // Cargo's way to say so: `cargo test -- --ignored`, after `sysctl vm.nr_overcommit_hugepages=32`.
+    trials.push(huge.with_ignored_flag(true));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -458,6 +461,54 @@ fn a_page_without_rights_is_zeros() {
             if hole.contains(&at) { 0 } else { 0x5a },
             "byte {at}"
         );
+    }
+}
+
+fn huge_pages() {
+    const HUGE_PAGE: usize = 512;
+    for kind in HUGE_KINDS {
+        for access in [Access::Auto, Access::VmReadv] {
+            let mut vmm = Vmm::start_with_huge_pages();
+            // A byte in the second and one in the last of eight huge pages.
+            let filled = [HUGE_PAGE + 3, 8 * HUGE_PAGE - 1];
+            for page in filled {
+                vmm.fill(kind, page, 0x5a);
+            }
+            // Not from its start: RAM is cut at odd places.
+            let [(whole, addr)] = vmm.whole(kind);
+            let skip = ByteLen::new(0x3000);
+            let range = PhysRange::new(whole.start().wrapping_add(skip), whole.end()).unwrap();
+            let ranges = [(range, addr.wrapping_add(skip))];
+            let mem = PhysMem::of_process_with(vmm.pid(), &ranges, access).unwrap();
+            let is_mapped = kind == Ram::HugeMemfd && access == Access::Auto;
+            assert_eq!(mem.access_mode() == AccessMode::Mapped, is_mapped);
+            let before = vmm.status_kib("HugetlbPages");
+            let taken = || {
+                let info = fs::read_to_string("/proc/meminfo").unwrap();
+                let line = info.lines().find(|line| line.starts_with("HugePages_Surp"));
+                line.unwrap().to_owned()
+            };
+            let taken_before = taken();
+            for _ in 0..2 {
+                let mut bytes = vec![0xee; LEN];
+                let progress = copy(&mem, 0, &mut bytes);
+                assert_eq!(progress.advanced(), ByteLen::from_usize(LEN));
+                for (page, bytes) in bytes.chunks(PAGE).enumerate() {
+                    let want = if filled.contains(&page) { 0x5a } else { 0 };
+                    assert!(
+                        bytes.iter().all(|byte| *byte == want),
+                        "{kind:?} page {page}"
+                    );
+                }
+                for page in 3..PAGES {
+                    let word = mem.read_u64(phys(page * PAGE)).unwrap();
+                    let want = if filled.contains(&page) { 0x5a } else { 0 };
+                    assert_eq!(word.to_le_bytes(), [want; 8]);
+                }
+            }
+            assert_eq!(vmm.status_kib("HugetlbPages"), before);
+            assert_eq!(taken(), taken_before);
+        }
     }
 }
 

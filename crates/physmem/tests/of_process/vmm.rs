@@ -17,6 +17,8 @@ const LEN: usize = PAGES * PAGE;
 
 /// The first argument that makes this program the VMM.
 pub(crate) const ROLE: &str = "be-the-vmm";
+/// The second one, if it is to have memory in huge pages.
+const HUGE: &str = "huge";
 
 /// The kinds of memory, in the order in which the VMM names their addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +33,14 @@ pub(crate) enum Ram {
     SharedAnonymous,
     /// A file that is mapped privately: each page comes from the file until it is written.
     PrivateFile,
+    /// A memfd of huge pages that is mapped shared.
+    HugeMemfd,
+    /// Anonymous and private, in huge pages.
+    HugeAnonymous,
 }
+
+/// The kinds that take huge pages, which a system need not have; after the others.
+pub(crate) const HUGE_KINDS: [Ram; 2] = [Ram::HugeMemfd, Ram::HugeAnonymous];
 
 pub(crate) const KINDS: [Ram; 5] = [
     Ram::Memfd,
@@ -51,8 +60,18 @@ pub(crate) struct Vmm {
 
 impl Vmm {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that has memory in huge pages too.
+    pub(crate) fn start_with_huge_pages() -> Self {
+        Self::start_with(&[HUGE])
+    }
+
+    fn start_with(args: &[&str]) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
             .arg(ROLE)
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,7 +86,7 @@ impl Vmm {
         };
         let addrs = vmm.answer();
         vmm.addrs = addrs.split(' ').map(|addr| addr.parse().unwrap()).collect();
-        assert_eq!(vmm.addrs.len(), KINDS.len());
+        assert!(vmm.addrs.len() >= KINDS.len());
         vmm
     }
 
@@ -77,7 +96,8 @@ impl Vmm {
 
     /// Where its memory of one kind lies in the VMM.
     pub(crate) fn addr(&self, kind: Ram) -> VirtAddr {
-        VirtAddr::new(self.addrs[KINDS.iter().position(|other| *other == kind).unwrap()])
+        let mut kinds = KINDS.iter().chain(&HUGE_KINDS);
+        VirtAddr::new(self.addrs[kinds.position(|other| *other == kind).unwrap()])
     }
 
     /// All of the memory of one kind, from physical address 0.
@@ -153,7 +173,7 @@ pub(crate) fn be_the_vmm() {
     };
     let open = memfd();
     let closed = memfd();
-    let addrs = [
+    let mut addrs = vec![
         map(&open, MapFlags::SHARED),
         map(&closed, MapFlags::SHARED),
         anonymous(MapFlags::PRIVATE),
@@ -161,8 +181,20 @@ pub(crate) fn be_the_vmm() {
         map(&backing, MapFlags::PRIVATE),
     ];
     drop(closed);
+    if env::args().nth(2).as_deref() == Some(HUGE) {
+        let huge = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
+        let huge = fs::File::from(rustix::fs::memfd_create("huge", huge).unwrap());
+        huge.set_len(u64::try_from(LEN).unwrap()).unwrap();
+        let no_reserve = MapFlags::NORESERVE;
+        addrs.push(map(&huge, MapFlags::SHARED | no_reserve));
+        addrs.push(anonymous(
+            MapFlags::PRIVATE | MapFlags::HUGETLB | no_reserve,
+        ));
+        // The mapping keeps it; the parent finds it by its descriptor all the same.
+        std::mem::forget(huge);
+    }
     let mut line = String::new();
-    for addr in addrs {
+    for addr in &addrs {
         write!(line, " {}", addr.addr()).unwrap();
     }
     println!("{}", line.trim_start());
