@@ -7,6 +7,7 @@
     reason = "runs on our own source and on guests of our own making, never in the product"
 )]
 
+mod demo;
 mod guest;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the main job on a real guest
+    Demo,
     /// Boot a test guest and keep it until Ctrl-C
     Guest(guest::Arguments),
     /// Run everything that must pass: format, lints, house rules, all tests
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<()> {
     match command {
+        Command::Demo => demo::run(),
         Command::Guest(arguments) => guest::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Tidy => tidy::run(),
