@@ -241,14 +241,14 @@ pub enum TargetError {
     #[error(transparent)]
     Memory(#[from] OpenError),
     /// There is no kernel to read in the guest.
-    #[error("{guest}: {source}{}", attach_hint(source, status))]
+    #[error("{guest}: {source}{hint}")]
     Attach {
         /// The guest, in words.
         guest: String,
-        /// QEMU's word for whether it ran.
-        status: String,
         /// What was found instead.
         source: AttachError,
+        /// What QEMU's word adds, from a semicolon on.
+        hint: String,
     },
     /// Something that the kernel's memory should hold is missing or does not make sense.
     #[error(transparent)]
@@ -296,19 +296,6 @@ fn hint(source: &io::Error) -> &'static str {
             "; run vread as the user who runs QEMU, or as root, or let QEMU create the socket for you"
         }
         _ => "",
-    }
-}
-
-/// A guest that QEMU holds still cannot go on by itself.
-fn attach_hint(source: &AttachError, status: &str) -> String {
-    match source {
-        AttachError::NotLinux { .. } | AttachError::StillBooting { .. } if status != "running" => {
-            format!(
-                "; QEMU says that the guest is `{}`, not running",
-                printable(status.as_bytes())
-            )
-        }
-        _ => String::new(),
     }
 }
 

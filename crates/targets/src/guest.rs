@@ -1,13 +1,19 @@
 //! A guest of QEMU with a Linux kernel in it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    os::unix::ffi::OsStrExt as _,
+    time::{Duration, Instant},
+};
 
 use vread_addr::{PhysRange, VirtAddr};
-use vread_linux::{Kernel, LinuxError, PagingLevels};
+use vread_iov_iter::SourceFailure;
+use vread_linux::{AttachError, Kernel, LinuxError, PagingLevels};
 use vread_physmem::{Access, PhysMem};
 
 use crate::{
     AreaLine, KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
+    error::printable,
     info::{MissingInfo, access_word},
 };
 
@@ -32,8 +38,8 @@ impl Guest {
             qemu.ram.iter().map(|ram| (ram.range, ram.hva)).collect();
         let (mem, map_time) = timed(|| PhysMem::of_process_with(qemu.pid, &ranges, access));
         let kernel = Kernel::attach(mem?).map_err(|source| TargetError::Attach {
+            hint: attach_hint(&qemu, &source),
             guest: qemu.title(),
-            status: qemu.status.clone(),
             source,
         })?;
         Ok(Self {
@@ -81,6 +87,34 @@ impl Guest {
         let steps = own_steps.iter().chain(kernel.times().steps());
         info.steps
             .extend(steps.map(|(step, time)| StepInfo { step, time: *time }));
+    }
+}
+
+/// What QEMU's word adds to the reason.
+fn attach_hint(qemu: &QemuGuest, source: &AttachError) -> String {
+    match source {
+        AttachError::NotLinux { .. } | AttachError::StillBooting { .. }
+            if qemu.status != "running" =>
+        {
+            let status = printable(qemu.status.as_bytes());
+            format!("; QEMU says that the guest is `{status}`, not running")
+        }
+        AttachError::Source(SourceFailure::Truncated) => {
+            let files: BTreeSet<_> = qemu
+                .ram
+                .iter()
+                .filter_map(|ram| ram.file.as_ref())
+                .collect();
+            let names: Vec<_> = files
+                .iter()
+                .map(|file| printable(file.as_os_str().as_bytes()))
+                .collect();
+            format!(
+                "; {} is shorter than the guest's RAM by now, so its content is lost: start the guest anew",
+                names.join(" or ")
+            )
+        }
+        _ => String::new(),
     }
 }
 

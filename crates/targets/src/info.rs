@@ -92,6 +92,8 @@ pub struct RamInfo {
     pub backend: String,
     /// Whether other processes can map it.
     pub shared: bool,
+    /// The file that holds it.
+    pub file: Option<String>,
 }
 
 /// A segment of the image.
@@ -153,6 +155,7 @@ impl From<&GuestRam> for RamInfo {
             len: ram.range.len(),
             backend: ram.backend.clone(),
             shared: ram.sharing == Sharing::Shared,
+            file: ram.file.as_ref().map(|file| file.display().to_string()),
         }
     }
 }

@@ -54,10 +54,10 @@ impl QemuGuest {
     pub fn of_socket(path: &Path) -> Result<Self, TargetError> {
         let mut qmp = Qmp::connect(path, qmp::ANSWER_TIMEOUT)?;
         layout::refuse_encrypted(&mut qmp)?;
-        let ram = layout::main_memory(&mut qmp)?;
+        let mut ram = layout::main_memory(&mut qmp)?;
         let status = query::<Status>(&mut qmp, "query-status")?.status;
         let name = query::<Name>(&mut qmp, "query-name")?.name;
-        let pid = process::owner_of(&qmp, &ram)?;
+        let pid = process::owner_of(&qmp, &mut ram)?;
         Ok(Self {
             pid,
             socket: path.to_owned(),

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(Outcome::SomeMissing) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vread: {error:#}");
+            eprintln!("vread: {}", with_causes(&error));
             ExitCode::from(2)
         }
     }
@@ -57,6 +57,20 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(&arguments),
         Command::Mount(arguments) => commands::mount::run(&arguments),
     }
+}
+
+/// The error and its causes in one line, without those that have been said already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut said, cause| {
+        let cause = cause.to_string();
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
+        }
+        said
+    })
 }
 
 /// The reader of our output had enough: that is its good right.

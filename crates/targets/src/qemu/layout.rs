@@ -7,7 +7,7 @@
 //! device's window (`query-pci`; `ivshmem` maps a backend there). Memory of pluggable devices counts,
 //! enclave memory does not.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,6 +39,8 @@ pub struct GuestRam {
     pub backend: String,
     /// Whether other processes may map the backend's memory.
     pub sharing: Sharing,
+    /// The file that holds it, as QEMU's process has it mapped; none for anonymous memory.
+    pub file: Option<PathBuf>,
 }
 
 /// Whether a memory backend was made with `share=on`.
@@ -124,6 +126,7 @@ pub(crate) fn main_memory(qmp: &mut Qmp) -> Result<Vec<GuestRam>, TargetError> {
                     true => Sharing::Shared,
                     false => Sharing::Private,
                 },
+                file: None,
             });
         }
         if flat_view(qmp)? != before {

@@ -47,7 +47,9 @@ pub(crate) fn qmp_sockets(pid: u32) -> Result<Vec<PathBuf>, TargetError> {
 ///
 /// That is the one that opened the listening socket, unless a wrapper opened it and passed it on: then
 /// it is one of those that hold the socket now.
-pub(crate) fn owner_of(qmp: &Qmp, ram: &[GuestRam]) -> Result<u32, TargetError> {
+///
+/// On the way, each range learns which file is behind it.
+pub(crate) fn owner_of(qmp: &Qmp, ram: &mut [GuestRam]) -> Result<u32, TargetError> {
     let path = qmp.path();
     let opener = u32::try_from(qmp.peer_pid())
         .ok()
@@ -175,8 +177,8 @@ fn parse_listening_sockets(text: &[u8]) -> Vec<(u64, PathBuf)> {
         .collect()
 }
 
-/// Whether the process has every range of `ram` mapped.
-fn has_memory(pid: u32, ram: &[GuestRam]) -> Result<bool, TargetError> {
+/// Whether the process has every range of `ram` mapped; if so, each learns which file is behind it.
+fn has_memory(pid: u32, ram: &mut [GuestRam]) -> Result<bool, TargetError> {
     let path = PathBuf::from(format!("/proc/{pid}/maps"));
     let maps = fs::read(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => TargetError::NoSuchProcess { pid },
@@ -187,41 +189,67 @@ fn has_memory(pid: u32, ram: &[GuestRam]) -> Result<bool, TargetError> {
         },
         _ => TargetError::ProcIo { path, source },
     })?;
-    let mapped = mapped_ranges(&maps);
-    Ok(ram.iter().all(|ram| {
+    let mappings = mappings(&maps);
+    let joined = joined(&mappings);
+    let has = |ram: &GuestRam| {
         VirtRange::from_len(ram.hva, ram.range.len())
-            .is_some_and(|wanted| mapped.iter().any(|range| range.contains_range(&wanted)))
-    }))
+            .is_some_and(|wanted| joined.iter().any(|range| range.contains_range(&wanted)))
+    };
+    if !ram.iter().all(has) {
+        return Ok(false);
+    }
+    for ram in ram {
+        let mapping = mappings.iter().find(|found| found.range.contains(ram.hva));
+        ram.file = mapping.and_then(|mapping| mapping.file.clone());
+    }
+    Ok(true)
 }
 
-/// The ranges of a `maps` file, with those that touch joined.
-fn mapped_ranges(maps: &[u8]) -> Vec<VirtRange> {
+/// A line of a `maps` file.
+#[derive(Debug, PartialEq, Eq)]
+struct ProcessMapping {
+    range: VirtRange,
+    file: Option<PathBuf>,
+}
+
+fn mappings(maps: &[u8]) -> Vec<ProcessMapping> {
+    maps.split(|byte| *byte == b'\n')
+        .take(MAX_ENTRIES)
+        .filter_map(parse_maps_line)
+        .collect()
+}
+
+/// The mapped ranges, with those that touch made one.
+fn joined(mappings: &[ProcessMapping]) -> Vec<VirtRange> {
     let mut ranges: Vec<VirtRange> = Vec::new();
-    for line in maps.split(|byte| *byte == b'\n').take(MAX_ENTRIES) {
-        let Some(range) = parse_maps_line(line) else {
-            continue;
-        };
-        let joined = ranges
+    for ProcessMapping { range, .. } in mappings {
+        let grown = ranges
             .last_mut()
             .filter(|last| last.end() == range.start())
             .and_then(|last| {
                 *last = VirtRange::new(last.start(), range.end())?;
                 Some(())
             });
-        if joined.is_none() {
-            ranges.push(range);
+        if grown.is_none() {
+            ranges.push(*range);
         }
     }
     ranges
 }
 
-/// `7fe33be00000-7fe35be00000 rw-p 00000000 00:00 0`
-fn parse_maps_line(line: &[u8]) -> Option<VirtRange> {
-    let bounds = line.split(|byte| *byte == b' ').next()?;
-    let (start, end) = str::from_utf8(bounds).ok()?.split_once('-')?;
+/// `7fe33be00000-7fe35be00000 rw-s 00000000 00:01 1025                       /memfd:ram (deleted)`
+fn parse_maps_line(line: &[u8]) -> Option<ProcessMapping> {
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let (start, end) = str::from_utf8(fields.next()?).ok()?.split_once('-')?;
     let start = u64::from_str_radix(start, 16).ok()?;
     let end = u64::from_str_radix(end, 16).ok()?;
-    VirtRange::new(VirtAddr::new(start), VirtAddr::new(end))
+    let name = fields.nth(4).unwrap_or_default().trim_ascii_start();
+    Some(ProcessMapping {
+        range: VirtRange::new(VirtAddr::new(start), VirtAddr::new(end))?,
+        file: name
+            .starts_with(b"/")
+            .then(|| PathBuf::from(OsStr::from_bytes(name))),
+    })
 }
 
 /// The host's rule for who may read whose memory, where it has one.
@@ -241,11 +269,18 @@ mod tests {
 
     #[test]
     fn joins_mappings_that_touch() {
-        let ranges = mapped_ranges(
-            b"1000-3000 rw-p 00000000 00:00 0 \n3000-4000 r--p 00000000 00:00 0 [x]\n5000-6000 rw-s 0 0:0 1 /a\n",
-        );
+        let maps = b"1000-3000 rw-p 00000000 00:00 0 \n\
+            3000-4000 r--p 00000000 00:00 0                  [x]\n\
+            5000-6000 rw-s 00000000 00:01 17                 /dev/shm/my ram (deleted)\n";
         let range = |a, b| VirtRange::new(VirtAddr::new(a), VirtAddr::new(b)).unwrap();
-        assert_eq!(ranges, [range(0x1000, 0x4000), range(0x5000, 0x6000)]);
+        let mappings = mappings(maps);
+        assert_eq!(
+            joined(&mappings),
+            [range(0x1000, 0x4000), range(0x5000, 0x6000)]
+        );
+        let files: Vec<_> = mappings.iter().map(|mapping| &mapping.file).collect();
+        let shm = Some(PathBuf::from("/dev/shm/my ram (deleted)"));
+        assert_eq!(files, [&None, &None, &shm]);
     }
 
     #[test]

@@ -66,11 +66,12 @@ fn print(out: &mut impl Write, info: &TargetInfo) -> io::Result<()> {
     }
     for ram in &info.ram {
         let sharing = if ram.shared { "shared" } else { "private" };
+        let file = ram.file.as_deref().unwrap_or("anonymous");
         let end = ram.start.wrapping_add(ram.len); // WRAP: a range that was checked
         line(
             "RAM",
             &format_args!(
-                "{:#012x}-{:#012x} {:>9} {} ({sharing})",
+                "{:#012x}-{:#012x} {:>9} {} ({sharing}, {file})",
                 ram.start.get(),
                 end.get(),
                 Size(ram.len),

@@ -1,0 +1,191 @@
+//! Sequential reading through the mount, beside a server of the same library that returns zeros.
+//!
+//! The rival does nothing but answer: what it reaches is what the kernel and the library allow. Ours
+//! copies each byte out of 256 MiB of memory first. Both are read by the same loop, in turns, and the
+//! medians and their ratio are printed. Run with `cargo bench -p vread-kcore-fuse`.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench fails loudly and computes with numbers of its own"
+)]
+
+use std::{
+    error::Error,
+    ffi::OsStr,
+    fs::File,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use fuser::{
+    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEntry, ReplyOpen,
+    Request, Session,
+};
+use vread_addr::{ByteLen, FileOffset};
+use vread_iov_iter::{IovIter, Progress};
+use vread_kcore_fuse::{MAX_READ, MountOptions, Mounted, OpenFile, ServedFile};
+use vread_nofault::UserBuf;
+
+const SIZE: usize = 256 << 20;
+const ROUNDS: usize = 15;
+
+/// A server that answers every read with zeros.
+struct Zeros(Vec<u8>);
+
+impl Zeros {
+    fn attr(ino: INodeNo) -> FileAttr {
+        let folder = ino == INodeNo::ROOT;
+        FileAttr {
+            ino,
+            size: if folder { 0 } else { SIZE as u64 },
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: if folder {
+                FileType::Directory
+            } else {
+                FileType::RegularFile
+            },
+            perm: if folder { 0o500 } else { 0o400 },
+            nlink: 1,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            rdev: 0,
+            blksize: 8,
+            flags: 0,
+        }
+    }
+}
+
+impl Filesystem for Zeros {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        config.set_max_write(MAX_READ).unwrap();
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match name == "kcore" {
+            true => reply.entry(&Duration::ZERO, &Self::attr(INodeNo(2)), Generation(0)),
+            false => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        reply.attr(&Duration::ZERO, &Self::attr(ino));
+    }
+
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let left = (SIZE as u64).saturating_sub(offset) as usize;
+        reply.data(&self.0[..left.min(size as usize)]);
+    }
+}
+
+/// Memory as a file.
+#[derive(Debug, Clone)]
+struct Memory(Arc<Vec<u8>>);
+
+impl ServedFile for Memory {
+    fn name(&self) -> &str {
+        "kcore"
+    }
+
+    fn size(&self) -> ByteLen {
+        ByteLen::from_usize(self.0.len())
+    }
+
+    fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl OpenFile for Memory {
+    fn read_at(&self, at: FileOffset, iter: &mut IovIter<'_, UserBuf<'_>>) -> Progress {
+        let from = (at.get() as usize).min(self.0.len());
+        Progress::copied(ByteLen::from_usize(
+            iter.copy_to_iter_nofault(&self.0[from..]),
+        ))
+    }
+}
+
+/// The time to read the whole file, 1 MiB at a time.
+fn read_all(path: &Path, flags: i32) -> Duration {
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .unwrap();
+    let mut buffer = vec![0_u8; (1 << 20) + 4096];
+    let start = buffer.as_ptr().align_offset(4096);
+    let buffer = &mut buffer[start..start + (1 << 20)];
+    let begin = Instant::now();
+    let mut at = 0;
+    while at < SIZE as u64 {
+        at += file.read_at(buffer, at).unwrap() as u64;
+    }
+    begin.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+fn main() {
+    vread_nofault::install().unwrap();
+    let (rival, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = Config::default();
+    config.n_threads = Some(2);
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::CUSTOM(format!("max_read={MAX_READ}")),
+    ];
+    // Pages of its own, not the kernel's page of zeros many times.
+    let mut zeros = Zeros(vec![0xff; MAX_READ as usize]);
+    zeros.0.fill(0);
+    let _rival = Session::new(zeros, rival.path(), &config)
+        .unwrap()
+        .spawn()
+        .unwrap();
+    let memory = Memory(Arc::new(vec![7; SIZE]));
+    let options = MountOptions {
+        on_failure: Box::new(|words| eprintln!("{words}")),
+    };
+    let _ours = Mounted::mount(vec![Box::new(memory)], ours.path(), options).unwrap();
+
+    for (name, flags) in [("buffered", 0), ("O_DIRECT", libc::O_DIRECT)] {
+        let (mut rival_times, mut our_times) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            rival_times.push(read_all(&rival.path().join("kcore"), flags));
+            our_times.push(read_all(&ours.path().join("kcore"), flags));
+        }
+        let (rival, ours) = (median(rival_times), median(our_times));
+        let rate = |seconds: f64| SIZE as f64 / seconds / 1e9;
+        println!(
+            "{name:9} zeros of the same library {:.2} GB/s, ours {:.2} GB/s, ratio {:.2}",
+            rate(rival),
+            rate(ours),
+            rival / ours
+        );
+    }
+}
