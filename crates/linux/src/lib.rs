@@ -17,12 +17,22 @@
 //!
 //! Facts are cited by the ids of the behavioural specification (`N…`, `G…`, `V…`, `E…`).
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "a test on forged input of our own fails loudly"
+    )
+)]
 
 mod areas;
 mod bases;
 pub mod btf;
 mod error;
 mod fields;
+#[cfg(test)]
+mod forged;
 pub mod kallsyms;
 mod kernel;
 mod linear;

@@ -27,6 +27,7 @@ impl LinearMap {
     }
 
     /// Where `addr` lies, whether or not there is RAM.
+    #[inline]
     pub(crate) fn to_phys(self, addr: VirtAddr) -> Option<PhysAddr> {
         if self.direct_map.contains(addr) {
             let into = addr.checked_offset_from(self.direct_map.start())?;

@@ -102,6 +102,7 @@ impl AreaLayout {
     }
 
     /// Decodes the bytes of a `vmap_area`; `None` where its range cannot be that of any area.
+    #[inline]
     pub(super) fn area(&self, bytes: &[u8]) -> Option<AreaRecord> {
         let pointer = |at| u64_at(bytes, at).map(VirtAddr::new);
         let range = VirtRange::new(pointer(self.va_start)?, pointer(self.va_end)?)?;
@@ -121,6 +122,7 @@ impl AreaLayout {
     }
 
     /// Decodes the bytes of a `vm_struct`.
+    #[inline]
     pub(super) fn descriptor(&self, bytes: &[u8]) -> Option<DescriptorRecord> {
         let word = |at| u64_at(bytes, at);
         let nr_pages = match self.nr_pages_len {
@@ -137,5 +139,42 @@ impl AreaLayout {
             },
             pages: VirtAddr::new(word(self.pages)?),
         })
+    }
+}
+
+/// The layout of 6.12 (G42), for forged areas.
+#[cfg(test)]
+pub(super) mod forge {
+    use super::{AreaLayout, NodeLayout};
+    use vread_addr::ByteLen;
+
+    pub(crate) const LIST: u64 = 40;
+    pub(crate) const VM: u64 = 56;
+    pub(crate) const VM_SIZE: u64 = 16;
+    pub(crate) const VM_FLAGS: u64 = 24;
+    pub(crate) const NODE_BUSY: u64 = 6160;
+
+    pub(crate) fn layout() -> AreaLayout {
+        AreaLayout {
+            area_len: 72,
+            va_start: 0,
+            va_end: 8,
+            list: 40,
+            vm: Some(56),
+            flags: Some(64),
+            vm_len: 72,
+            vm_size: 16,
+            vm_flags: 24,
+            pages: 32,
+            nr_pages: 44,
+            nr_pages_len: 4,
+            phys_addr: 48,
+            caller: 56,
+            node: Some(NodeLayout {
+                len: ByteLen::new(6272),
+                busy: ByteLen::new(NODE_BUSY),
+                lazy: ByteLen::new(6192),
+            }),
+        }
     }
 }

@@ -4,7 +4,7 @@ mod hint;
 mod layout;
 mod walk;
 
-pub(crate) use hint::{AreaHints, find_in};
+pub(crate) use hint::{AreaHints, SortedAreas};
 pub(crate) use layout::AreaLayout;
 pub use walk::KnownArea;
 pub(crate) use walk::{AreaReader, lazily_freed};

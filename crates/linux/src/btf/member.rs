@@ -96,3 +96,96 @@ impl Btf {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::forge::{Forge, STRUCT, UNION};
+    use super::*;
+
+    #[test]
+    fn finds_members_of_anonymous_composites_under_the_outer_name() {
+        // G41; the shape is that of `vmap_area`, whose descriptor shares a word with another number.
+        let mut forge = Forge::default();
+        let long = forge.int("unsigned long", 8);
+        let inner = forge.composite(
+            UNION,
+            "",
+            8,
+            &[("subtree_max_size", long, 0), ("vm", long, 0)],
+        );
+        forge.composite(
+            STRUCT,
+            "vmap_area",
+            24,
+            &[("va_start", long, 0), ("", inner, 64), ("flags", long, 128)],
+        );
+        let btf = Btf::parse(forge.bytes()).unwrap();
+        let at = |path| btf.offset_of(path).map(ByteLen::get);
+        assert_eq!(at("vmap_area.va_start"), Some(0));
+        assert_eq!(at("vmap_area.vm"), Some(8));
+        assert_eq!(at("vmap_area.flags"), Some(16));
+        assert_eq!(at("vmap_area.nothing"), None);
+        assert_eq!(at("nothing.vm"), None);
+        assert_eq!(at("vmap_area"), None);
+        assert_eq!(btf.size_of_struct("vmap_area"), Some(ByteLen::new(24)));
+        assert_eq!(btf.size_of_member("vmap_area.vm"), Some(ByteLen::new(8)));
+    }
+
+    #[test]
+    fn goes_into_a_member_of_a_named_type() {
+        let mut forge = Forge::default();
+        let long = forge.int("long", 8);
+        let list = forge.composite(
+            STRUCT,
+            "vmap_node_list",
+            16,
+            &[("root", long, 0), ("head", long, 64)],
+        );
+        let alias = forge.typedef("list_t", list);
+        forge.composite(
+            STRUCT,
+            "vmap_node",
+            24,
+            &[("lock", long, 0), ("busy", alias, 64)],
+        );
+        let btf = Btf::parse(forge.bytes()).unwrap();
+        assert_eq!(btf.offset_of("vmap_node.busy.head"), Some(ByteLen::new(16)));
+    }
+
+    #[test]
+    fn tells_a_bit_field_from_a_member() {
+        let mut forge = Forge::default();
+        let int = forge.int("int", 4);
+        forge.bit_fields(
+            "info",
+            4,
+            &[
+                ("flags", int, 0, 5),
+                ("level", int, 5, 3),
+                ("plain", int, 32, 0),
+            ],
+        );
+        let btf = Btf::parse(forge.bytes()).unwrap();
+        let level = btf.member("info.level").unwrap();
+        assert_eq!(
+            (level.bit_offset, level.bits, level.offset()),
+            (5, Some(3), None)
+        );
+        assert_eq!(btf.offset_of("info.plain"), Some(ByteLen::new(4)));
+    }
+
+    #[test]
+    fn ends_in_a_struct_that_contains_itself() {
+        // G41: no recursion over a target's types, and a limit on the members looked at.
+        let mut forge = Forge::default();
+        let own = forge.next_id();
+        forge.composite(
+            STRUCT,
+            "ouroboros",
+            8,
+            &[("", own, 0), ("", own, 0), ("", own, 0)],
+        );
+        let btf = Btf::parse(forge.bytes()).unwrap();
+        assert_eq!(btf.offset_of("ouroboros.tail"), None);
+    }
+}

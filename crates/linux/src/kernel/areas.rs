@@ -5,7 +5,7 @@ use vread_vmalloc::VmapArea;
 
 use super::Kernel;
 use crate::LinuxError;
-use crate::areas::{AreaReader, KnownArea, lazily_freed};
+use crate::areas::{AreaReader, KnownArea, SortedAreas, lazily_freed};
 
 impl Kernel {
     /// The busy areas as they are now, in the order of the kernel's own lists (G52): of each node one
@@ -39,7 +39,7 @@ impl Kernel {
     }
 
     /// Walks all areas and keeps them as the next hint.
-    pub(super) fn refresh_hints(&self) -> Result<Arc<Vec<KnownArea>>, LinuxError> {
+    pub(super) fn refresh_hints(&self) -> Result<Arc<SortedAreas>, LinuxError> {
         let areas = self.need_areas()?.read_busy(self.virt())?;
         Ok(self.hints.replace(areas))
     }

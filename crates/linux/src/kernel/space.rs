@@ -7,7 +7,6 @@ use vread_vmalloc::{PageRun, VmapArea, VmapSpace};
 
 use super::Kernel;
 use crate::LinuxError;
-use crate::areas::{KnownArea, find_in};
 
 /// A copy of an area. Nothing of a target can be held, so an area may be freed while it is read; the
 /// page table, walked for every page, is what decides then (G54).
@@ -33,37 +32,36 @@ impl VmapSpace for Kernel {
         addr: VirtAddr,
         within: ByteLen,
     ) -> Result<Option<AreaCopy>, SourceFailure> {
-        let hint = self.hints.find(addr);
-        let start = hint.as_ref().map(|known| known.area.range.start());
+        let hints = self.hints.load();
+        let hint = hints.find(addr);
         // The bytes before the next area, as far as anybody asks.
-        let gap = match start {
-            Some(start) => start
-                .checked_offset_from(addr)
-                .unwrap_or_default()
-                .min(within),
-            None => within,
-        };
+        let gap = hint.map_or(within, |known| {
+            let gap = known.area.range.start().checked_offset_from(addr);
+            gap.unwrap_or_default().min(within)
+        });
+        // Nothing may be mapped there: what is, is in an area that the hint does not know.
         if gap.is_zero() || self.is_unmapped(addr, gap)? {
             match hint {
-                _ if !gap.is_zero() && gap == within => return Ok(None),
-                Some(known) => {
-                    if let Some(area) = self.read_area_again(&known) {
+                Some(known) if gap < within || gap.is_zero() => {
+                    if let Some(area) = self.read_area_again(known) {
                         return Ok(Some(AreaCopy(area)));
                     }
                 }
-                None => return Ok(None),
+                // The next area is none of the reader's business.
+                _ => return Ok(None),
             }
         }
-        let fresh = match self.refresh_hints() {
-            Ok(areas) => find_in(&areas, addr),
-            Err(LinuxError::Source(failure)) => return Err(failure),
-            Err(LinuxError::Needs { .. }) => None,
+        match self.refresh_hints() {
+            Ok(areas) => Ok(areas.find(addr).map(|known| AreaCopy(known.area))),
+            Err(LinuxError::Source(failure)) => Err(failure),
+            // A kernel whose areas cannot be had at all: its vmalloc space reads as zeros, and
+            // `Kernel::missing` says so.
+            Err(LinuxError::Needs { .. }) => Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "areas cannot be read");
-                return Err(SourceFailure::Torn);
+                Err(SourceFailure::Torn)
             }
-        };
-        Ok(fresh.map(|known: KnownArea| AreaCopy(known.area)))
+        }
     }
 
     fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure> {
