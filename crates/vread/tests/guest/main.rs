@@ -1,0 +1,118 @@
+//! vread against real kernels: what it says from outside must be what the guest's kernel says from
+//! inside, and the debuggers must find their way in what it mounts.
+//!
+//! Everything goes through the `vread` program and its mounted files, as a user would. The ground
+//! truth is the guest's own kernel, or a peer's view of the mounted file.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test on a guest of our own making fails loudly"
+)]
+
+mod end_of_guest;
+mod image;
+mod listings;
+mod mounted;
+mod peers;
+mod program;
+mod ranges;
+mod sparse;
+mod vmalloc_content;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use vread_guests::{Backend, Guest, GuestConfig, KernelRelease, SharedGuest};
+
+/// A test on a guest that others use too: it must leave the guest as it was.
+type SharedTest = fn(&Guest);
+/// A test that boots guests of its own.
+type OwnTest = fn(KernelRelease);
+
+const SHARED: [(&str, SharedTest); 13] = [
+    (
+        "headers_equal_the_guests_own_kcore",
+        image::headers_equal_the_guests_own_kcore,
+    ),
+    (
+        "notes_equal_but_for_the_reading_task",
+        image::notes_equal_but_for_the_reading_task,
+    ),
+    (
+        "bytes_equal_the_guests_own_kcore",
+        image::bytes_equal_the_guests_own_kcore,
+    ),
+    (
+        "ends_at_the_size_of_the_guests_own_kcore",
+        image::ends_at_the_size_of_the_guests_own_kcore,
+    ),
+    ("symbols_equal_kallsyms", listings::symbols_equal_kallsyms),
+    (
+        "vmallocinfo_equals_the_guests_own",
+        listings::vmallocinfo_equals_the_guests_own,
+    ),
+    (
+        "info_says_what_the_guest_says",
+        listings::info_says_what_the_guest_says,
+    ),
+    (
+        "gdb_sees_jiffies_move_and_a_string_in_vmalloc_memory",
+        peers::gdb,
+    ),
+    ("drgn_reads_and_sees_jiffies_move", peers::drgn),
+    ("eu_readelf_lists_headers_and_notes", peers::eu_readelf),
+    (
+        "makedumpfile_makes_a_dump_that_drgn_reads",
+        peers::makedumpfile,
+    ),
+    ("dd_crosses_the_end_of_a_segment", peers::dd),
+    (
+        "read_command_prints_the_banner",
+        listings::read_command_prints_the_banner,
+    ),
+];
+
+const OWN: [(&str, OwnTest); 5] = [
+    ("vmalloc_content_mapped", vmalloc_content::mapped),
+    (
+        "vmalloc_content_through_the_vmm",
+        vmalloc_content::through_the_vmm,
+    ),
+    ("vmalloc_content_above_4_gib", vmalloc_content::above_4_gib),
+    (
+        "a_full_scan_populates_nothing",
+        sparse::a_full_scan_populates_nothing,
+    ),
+    (
+        "two_readers_survive_the_end_of_the_guest",
+        end_of_guest::two_readers,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One guest at a time: this machine may have two processors.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for release in KernelRelease::under_test() {
+        let guest = SharedGuest::new(GuestConfig::new(release).backend(Backend::File));
+        for (name, test) in SHARED {
+            let guest = guest.clone();
+            trials.push(Trial::test(format!("{release}::{name}"), move || {
+                test(guest.get());
+                Ok(())
+            }));
+        }
+        for (name, test) in OWN {
+            trials.push(Trial::test(format!("{release}::{name}"), move || {
+                test(release);
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
