@@ -30,7 +30,9 @@ impl ReadOptions<'_> {
 /// Where the file ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EndOfFile {
-    /// Nowhere: beyond the last segment there are zeros for as long as one asks, as in Linux (K4).
+    /// Nowhere: a read never ends early, as in Linux (K4). Beyond the last segment there are zeros; on
+    /// x86_64, whose offsets are the low bits of addresses, the same memory comes again every 2^47 bytes
+    /// (2^56 with 5 levels of page tables), as it does in Linux.
     #[default]
     Never,
     /// At the advertised size: for files that people copy.

@@ -332,6 +332,29 @@ fn no_end_of_file_unless_asked_for() {
 }
 
 #[test]
+fn file_repeats_behind_its_end_as_linux_does() {
+    // E9, K4: an offset's upper bits play no part on x86_64, so that every 2^47 bytes the same memory
+    // comes again. (A real 5.10 with 4 levels and a real 6.12 with 5 do so: tests/guests.)
+    let image = image();
+    let at = offset(&image, BASE);
+    for bit in [47, 48, 55, 62] {
+        let again = at.checked_add(ByteLen::new(1 << bit)).unwrap();
+        assert_eq!(read(&image, again, 5000), read(&image, at, 5000), "{bit}");
+    }
+    let options = ReadOptions {
+        end: EndOfFile::AtSize,
+        cancelled: None,
+    };
+    let again = at.checked_add(ByteLen::new(1 << 47)).unwrap();
+    let (_bytes, progress) = read_with(&image, &Tell::default(), again, 5000, options);
+    assert_eq!(
+        progress,
+        Progress::default(),
+        "a file with an end has no second copy"
+    );
+}
+
+#[test]
 fn end_of_file_at_the_size_where_asked_for() {
     let image = image();
     let options = || ReadOptions {

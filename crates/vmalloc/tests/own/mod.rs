@@ -7,9 +7,11 @@
     reason = "each test file uses a part of it; small numbers of the tests' own"
 )]
 
-use vread_addr::{ByteLen, PageCount, VirtAddr, VirtRange};
-use vread_iov_iter::{IovIter, Plain, Progress};
-use vread_vmalloc::{Arena, HeapFrames, vread_iter};
+use std::sync::{Arc, OnceLock};
+
+use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
+use vread_iov_iter::{Destination, IovIter, PageSource, Plain, Progress, SourceFailure};
+use vread_vmalloc::{Arena, FrameProvider, HeapFrames, vread_iter};
 
 pub const PAGE: u64 = 4096;
 pub const BASE: u64 = 0xffff_c900_0000_0000;
@@ -33,7 +35,10 @@ pub fn bytes(count: u64) -> ByteLen {
     ByteLen::new(count * PAGE)
 }
 
-pub fn read(arena: &Arena<HeapFrames>, addr: VirtAddr, len: u64) -> (Vec<u8>, Progress) {
+pub fn read<P>(arena: &Arena<P>, addr: VirtAddr, len: u64) -> (Vec<u8>, Progress)
+where
+    P: FrameProvider + for<'a> PageSource<Plain<'a>>,
+{
     let mut buffer = vec![0xa5; usize::try_from(len).unwrap()];
     let mut segment = Plain::new(&mut buffer);
     let mut iter = IovIter::ubuf(&mut segment);
@@ -71,4 +76,70 @@ pub fn check_empty(arena: &Arena<HeapFrames>) {
     let area = arena.get_vm_area_sparse(all).unwrap();
     assert_eq!(area, arena.window().start());
     arena.free_vm_area(area).unwrap();
+}
+
+type Hook = Box<dyn Fn(&Arena<Watched>) + Send + Sync>;
+
+/// Frames that call back when one is taken or given back: the arena can be looked at in the middle.
+pub struct Watched {
+    pub frames: HeapFrames,
+    arena: OnceLock<std::sync::Weak<Arena<Watched>>>,
+    on_alloc: OnceLock<Hook>,
+    on_free: OnceLock<Hook>,
+}
+
+impl Watched {
+    pub fn arena(window_pages: u64, frames: u64) -> Arc<Arena<Watched>> {
+        let frames = Watched {
+            frames: HeapFrames::new(PageCount::new(frames)),
+            arena: OnceLock::new(),
+            on_alloc: OnceLock::new(),
+            on_free: OnceLock::new(),
+        };
+        let arena = Arc::new(Arena::new(pages(0, window_pages), frames).unwrap());
+        let _set = arena.frames().arena.set(Arc::downgrade(&arena));
+        arena
+    }
+
+    pub fn on_alloc(&self, hook: impl Fn(&Arena<Watched>) + Send + Sync + 'static) {
+        assert!(self.on_alloc.set(Box::new(hook)).is_ok());
+    }
+
+    pub fn on_free(&self, hook: impl Fn(&Arena<Watched>) + Send + Sync + 'static) {
+        assert!(self.on_free.set(Box::new(hook)).is_ok());
+    }
+
+    fn call(&self, hook: &OnceLock<Hook>) {
+        if let Some(hook) = hook.get() {
+            hook(&self.arena.get().unwrap().upgrade().unwrap());
+        }
+    }
+}
+
+impl FrameProvider for Watched {
+    fn total(&self) -> PageCount {
+        self.frames.total()
+    }
+    fn alloc_frame(&self) -> Option<Pfn> {
+        self.call(&self.on_alloc);
+        self.frames.alloc_frame()
+    }
+    fn free_frame(&self, frame: Pfn) {
+        self.call(&self.on_free);
+        self.frames.free_frame(frame);
+    }
+    fn write_frame(&self, frame: Pfn, offset: ByteLen, bytes: &[u8]) -> Result<(), SourceFailure> {
+        self.frames.write_frame(frame, offset, bytes)
+    }
+}
+
+impl<D: Destination> PageSource<D> for Watched {
+    fn copy_run_to_iter_nofault(
+        &self,
+        start: PhysAddr,
+        len: ByteLen,
+        iter: &mut IovIter<'_, D>,
+    ) -> Progress {
+        self.frames.copy_run_to_iter_nofault(start, len, iter)
+    }
 }
