@@ -51,7 +51,7 @@ pub enum MountError {
         source: io::Error,
     },
     /// The system refused to mount.
-    #[error("{dir}: cannot mount: {source}; is FUSE there (modprobe fuse, package fuse3), and may you write to the folder?", dir = dir.display())]
+    #[error("{dir}: cannot mount: {source}; is FUSE there (modprobe fuse, package fuse3), and may you open /dev/fuse and write to the folder?", dir = dir.display())]
     Mount {
         /// The folder.
         dir: PathBuf,

@@ -251,8 +251,15 @@ pub enum TargetError {
         hint: String,
     },
     /// Something that the kernel's memory should hold is missing or does not make sense.
-    #[error(transparent)]
-    Kernel(#[from] LinuxError),
+    #[error("{guest}: {source}{lacks}")]
+    Kernel {
+        /// The guest, in words.
+        guest: String,
+        /// What does not work.
+        source: LinuxError,
+        /// What was found to be missing when the guest was opened, from a semicolon on.
+        lacks: String,
+    },
     /// The target's segments do not make an image.
     #[error("the target's memory cannot be laid out as a file: {0}")]
     Image(#[from] KcoreError),

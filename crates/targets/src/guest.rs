@@ -8,11 +8,11 @@ use std::{
 
 use vread_addr::{PhysRange, VirtAddr};
 use vread_iov_iter::SourceFailure;
-use vread_linux::{AttachError, Kernel, LinuxError, PagingLevels};
+use vread_linux::{AttachError, Kernel, LinuxError, Missing, PagingLevels};
 use vread_physmem::{Access, PhysMem};
 
 use crate::{
-    AreaLine, KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
+    KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
     error::printable,
     info::{MissingInfo, access_word},
 };
@@ -54,9 +54,16 @@ impl Guest {
         &self.kernel
     }
 
-    pub(crate) fn vmallocinfo(&self) -> Result<Vec<AreaLine>, LinuxError> {
-        let lines = self.kernel.vmallocinfo()?;
-        Ok(lines.iter().map(AreaLine::from).collect())
+    /// What `ask` gets of the kernel; where it cannot be had, the error says what the guest lacks.
+    pub(crate) fn ask<'g, T>(
+        &'g self,
+        ask: impl FnOnce(&'g Kernel) -> Result<T, LinuxError>,
+    ) -> Result<T, TargetError> {
+        ask(&self.kernel).map_err(|source| TargetError::Kernel {
+            guest: self.qemu.title(),
+            lacks: lacks(self.kernel.missing()),
+            source,
+        })
     }
 
     /// What is known, but for the target's name, its segments, and how long opening took in all.
@@ -116,6 +123,21 @@ fn attach_hint(qemu: &QemuGuest, source: &AttachError) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What is missing and where the rest is listed.
+fn lacks(missing: &[Missing]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let list: Vec<_> = missing
+        .iter()
+        .map(|missing| format!("{} ({})", missing.what, missing.why))
+        .collect();
+    format!(
+        "; not found in its memory: {}; `vread info` says what each is needed for, all else works",
+        list.join(", ")
+    )
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use vread_addr::{FileOffset, VirtAddr};
 use vread_iov_iter::{IovIter, Progress};
 use vread_kcore::{EndOfFile, KcoreError, KcoreImage, OffsetRule, ReadOptions, read_kcore_iter};
-use vread_linux::Symbol;
+use vread_linux::{Kernel, Symbol};
 use vread_nofault::UserBuf;
 use vread_physmem::Access;
 
@@ -106,8 +106,8 @@ impl Target {
     /// [`TargetError::Kernel`] where the kernel's segments cannot be had, [`TargetError::Image`].
     pub fn image(&self, view: View) -> Result<KcoreImage, TargetError> {
         match (&self.source, view) {
-            (Source::Guest(guest), View::Kcore) => Ok(guest.kernel().kcore_image()?),
-            (Source::Guest(guest), View::Vmcore) => Ok(guest.kernel().vmcore_image()?),
+            (Source::Guest(guest), View::Kcore) => guest.ask(Kernel::kcore_image),
+            (Source::Guest(guest), View::Vmcore) => guest.ask(Kernel::vmcore_image),
             (Source::Arena(arena), View::Kcore) => Ok(arena.kcore()?),
             (Source::Arena(arena), View::Vmcore) => Ok(arena.vmcore()?),
         }
@@ -167,7 +167,7 @@ impl Target {
     /// The target has no symbol table.
     pub fn symbols(&self) -> Result<Vec<Symbol>, TargetError> {
         match &self.source {
-            Source::Guest(guest) => Ok(guest.kernel().symbols()?.iter().collect()),
+            Source::Guest(guest) => Ok(guest.ask(Kernel::symbols)?.iter().collect()),
             Source::Arena(arena) => Ok(arena.symbols().to_vec()),
         }
     }
@@ -179,7 +179,7 @@ impl Target {
     /// The target has no symbol table.
     pub fn find_symbol(&self, name: &str) -> Result<Vec<VirtAddr>, TargetError> {
         match &self.source {
-            Source::Guest(guest) => Ok(guest.kernel().symbols()?.find_all(name)),
+            Source::Guest(guest) => Ok(guest.ask(Kernel::symbols)?.find_all(name)),
             Source::Arena(arena) => {
                 let symbols = arena.symbols().iter();
                 let named = symbols.filter(|symbol| symbol.name == name);
@@ -196,7 +196,7 @@ impl Target {
     pub fn resolve(&self, addr: VirtAddr) -> Result<Option<String>, TargetError> {
         match &self.source {
             Source::Guest(guest) => {
-                let covering = guest.kernel().symbols()?.resolve(addr);
+                let covering = guest.ask(Kernel::symbols)?.resolve(addr);
                 Ok(covering.map(|covering| covering.to_string()))
             }
             Source::Arena(arena) => Ok(arena.resolve(addr)),
@@ -210,7 +210,10 @@ impl Target {
     /// The target's areas cannot be read.
     pub fn vmallocinfo(&self) -> Result<Vec<AreaLine>, TargetError> {
         match &self.source {
-            Source::Guest(guest) => Ok(guest.vmallocinfo()?),
+            Source::Guest(guest) => {
+                let lines = guest.ask(Kernel::vmallocinfo)?;
+                Ok(lines.iter().map(AreaLine::from).collect())
+            }
             Source::Arena(arena) => Ok(arena.vmallocinfo()),
         }
     }

@@ -64,10 +64,12 @@ impl Kernel {
     ///
     /// [`LinuxError`] where areas or symbols are missing or cannot be read.
     pub fn vmallocinfo(&self) -> Result<Vec<VmallocLine>, LinuxError> {
+        // First what is more likely to be missing.
+        let areas = self.walk_areas()?;
         let symbols = self.symbols()?;
         let mut callers = HashMap::new();
         let mut lines = Vec::new();
-        for known in self.walk_areas()? {
+        for known in areas {
             let line = match known.area.vm {
                 Some(vm) => self.described_line(&known, vm, &symbols, &mut callers)?,
                 None => self.is_listed_map_ram(&known.area).then_some(VmallocLine {
