@@ -2,6 +2,7 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test on a guest of our own making fails loudly"
 )]
