@@ -12,11 +12,13 @@ use crate::{PageTable, PagingLevels};
 #[derive(Debug, Clone)]
 pub(crate) struct ForgedRam {
     bytes: Vec<u8>,
+    /// Where the top table lies.
+    root: u64,
     /// The next page that no table uses yet.
     free: u64,
 }
 
-/// Where the top table of [`ForgedRam`] lies.
+/// Where the top table of a new [`ForgedRam`] lies.
 pub(crate) const ROOT: u64 = 0x1000;
 /// A present table entry or leaf: present, writeable, accessed, dirty.
 pub(crate) const PRESENT: u64 = 0x63;
@@ -27,7 +29,17 @@ impl ForgedRam {
     pub(crate) fn new(pages: usize) -> Self {
         Self {
             bytes: vec![0; pages * 4096],
-            free: 0x2000,
+            root: ROOT,
+            free: ROOT + 0x1000,
+        }
+    }
+
+    /// Goes on with a second address space, whose top table lies at `root`; the tables below it follow.
+    pub(crate) fn with_root(self, root: u64) -> Self {
+        Self {
+            root,
+            free: root + 0x1000,
+            ..self
         }
     }
 
@@ -47,7 +59,7 @@ impl ForgedRam {
     /// Sets the entry for `virt` in the table of the level whose index begins at bit `shift`, making
     /// tables above it as needed.
     pub(crate) fn set_entry(&mut self, levels: PagingLevels, virt: u64, shift: u32, entry: u64) {
-        let mut table = ROOT;
+        let mut table = self.root;
         let mut at_shift = match levels {
             PagingLevels::Four => 39,
             PagingLevels::Five => 48,

@@ -18,6 +18,8 @@ pub(crate) struct AreaLayout {
     vm: Option<usize>,
     /// Since 6.9.
     pub(super) flags: Option<usize>,
+    /// The link of areas that were freed, where that is a list of its own (before 6.1).
+    pub(super) purge_list: Option<usize>,
     pub(super) vm_len: usize,
     vm_size: usize,
     vm_flags: usize,
@@ -84,6 +86,7 @@ impl AreaLayout {
             list: offset("vmap_area.list")?,
             vm: Some(offset("vmap_area.vm")?),
             flags: offset("vmap_area.flags").ok(),
+            purge_list: offset("vmap_area.purge_list").ok(),
             vm_len: size("vm_struct")?,
             vm_size: offset("vm_struct.size")?,
             vm_flags: offset("vm_struct.flags")?,
@@ -162,6 +165,7 @@ pub(super) mod forge {
             list: 40,
             vm: Some(56),
             flags: Some(64),
+            purge_list: None,
             vm_len: 72,
             vm_size: 16,
             vm_flags: 24,

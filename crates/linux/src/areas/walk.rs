@@ -38,14 +38,25 @@ enum AreaIndex {
     Nodes { array: VirtAddr, count: VirtAddr },
 }
 
+/// Where a kernel without nodes keeps areas that were freed (V11).
+#[derive(Debug, Clone, Copy)]
+enum FreedIndex {
+    /// One sorted list (6.1).
+    List { head: VirtAddr },
+    /// A singly linked list in no order, whose links are at `link` in an area (5.10).
+    Stack { head: VirtAddr, link: usize },
+    /// Not found.
+    Unknown,
+}
+
 /// Reads areas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AreaReader {
     layout: AreaLayout,
     index: AreaIndex,
     linear: LinearMap,
-    /// The list of areas that are freed and not yet reused, where it is one list (6.1).
-    purge_list: Option<VirtAddr>,
+    /// Where areas are kept that were freed and are not yet reused, if not in nodes.
+    freed: FreedIndex,
 }
 
 /// What one list is expected to be like.
@@ -81,7 +92,14 @@ impl AreaReader {
             layout,
             index,
             linear,
-            purge_list: kallsyms.find("purge_vmap_area_list"),
+            freed: match (
+                kallsyms.find("purge_vmap_area_list"),
+                kallsyms.find("vmap_purge_list").zip(layout.purge_list),
+            ) {
+                (Some(head), _) => FreedIndex::List { head },
+                (None, Some((head, link))) => FreedIndex::Stack { head, link },
+                (None, None) => FreedIndex::Unknown,
+            },
         })
     }
 
@@ -224,6 +242,40 @@ impl AreaReader {
         })
     }
 
+    /// The areas of a singly linked list. It is emptied as a whole, so one that changes is read anew.
+    fn read_stack(
+        &self,
+        mem: &PhysMem,
+        head: VirtAddr,
+        link: usize,
+    ) -> Result<Vec<KnownArea>, LinuxError> {
+        let not_mapped = |addr| LinuxError::NotMapped { addr };
+        let link = ByteLen::from_usize(link);
+        let mut areas = Vec::new();
+        let mut node = self
+            .linear
+            .read_pointer(mem, head)
+            .ok_or(not_mapped(head))?;
+        while node.get() != 0 {
+            if areas.len() >= MAX_AREAS {
+                return Err(LinuxError::TooMany {
+                    what: "the list of freed vmap areas",
+                    at: node,
+                    limit: MAX_AREAS,
+                });
+            }
+            let at = node.checked_sub(link).ok_or(not_mapped(node))?;
+            if let Some(record) = self.read_area(mem, at)? {
+                areas.push(self.complete(mem, at, record)?);
+            }
+            node = self
+                .linear
+                .read_pointer(mem, node)
+                .ok_or(not_mapped(node))?;
+        }
+        Ok(areas)
+    }
+
     /// Adds the descriptor, if the area is still the same after that was read.
     fn complete(
         &self,
@@ -277,19 +329,22 @@ impl AreaReader {
     }
 }
 
-/// The ranges of areas that were freed and are not yet reused, in the order of the kernel's lists (V16).
-/// Releases before 6.1 keep them in no order and are not looked at.
+/// Areas that were freed and are not yet reused, in the order of the kernel's lists (V16).
 pub(crate) fn lazily_freed(
     reader: &AreaReader,
     virt: VirtMem<'_>,
 ) -> Result<Vec<KnownArea>, LinuxError> {
-    let heads = match reader.index {
-        AreaIndex::List { .. } => reader.purge_list.into_iter().collect(),
-        AreaIndex::Nodes { .. } => reader.node_heads(virt, |node| node.lazy)?,
-    };
     let without_descriptors = AreaReader {
         layout: reader.layout.without_descriptors(),
         ..*reader
+    };
+    let heads = match (reader.index, reader.freed) {
+        (AreaIndex::Nodes { .. }, _) => reader.node_heads(virt, |node| node.lazy)?,
+        (AreaIndex::List { .. }, FreedIndex::List { head }) => vec![head],
+        (AreaIndex::List { .. }, FreedIndex::Stack { head, link }) => {
+            return without_descriptors.read_stack(virt.mem, head, link);
+        }
+        (AreaIndex::List { .. }, FreedIndex::Unknown) => Vec::new(),
     };
     let mut areas = Vec::new();
     for head in heads {
@@ -299,219 +354,4 @@ pub(crate) fn lazily_freed(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::layout::forge;
-    use super::*;
-    use crate::Bases;
-    use crate::forged::{ForgedRam, virt};
-    use vread_addr::VirtRange;
-    use vread_vmalloc::VmFlags;
-
-    const DIRECT: u64 = 0xffff_8880_0000_0000;
-    const VMALLOC: u64 = 0xffff_c900_0000_0000;
-    /// The head of the list, and where records lie: one each 128 bytes.
-    const HEAD: u64 = 0x8000;
-    const RECORDS: u64 = 0x9000;
-
-    struct Forged {
-        ram: ForgedRam,
-        areas: u64,
-    }
-
-    fn at(area: u64) -> u64 {
-        RECORDS + area * 256
-    }
-
-    impl Forged {
-        /// A list of areas of `(start page, end page)`, in this order.
-        fn new(areas: &[(u64, u64)]) -> Self {
-            let mut ram = ForgedRam::new(32);
-            for page in 0..32 {
-                ram.map(DIRECT + page * 4096, page * 4096);
-            }
-            let count = areas.len() as u64;
-            let node = |index: u64| match index % (count + 1) {
-                0 => DIRECT + HEAD,
-                area => DIRECT + at(area - 1) + forge::LIST,
-            };
-            ram.put_u64(HEAD, node(1));
-            ram.put_u64(HEAD + 8, node(count));
-            for (index, (start, end)) in (0_u64..).zip(areas) {
-                let area = at(index);
-                ram.put_u64(area, VMALLOC + start * 4096);
-                ram.put_u64(area + 8, VMALLOC + end * 4096);
-                ram.put_u64(area + forge::LIST, node(index + 2));
-                ram.put_u64(area + forge::LIST + 8, node(index));
-                let vm = area + 128;
-                ram.put_u64(area + forge::VM, DIRECT + vm);
-                ram.put_u64(vm + forge::VM_SIZE, (end - start) * 4096);
-                ram.put_u64(vm + forge::VM_FLAGS, 2);
-            }
-            Self { ram, areas: count }
-        }
-
-        fn reader(&self) -> AreaReader {
-            let bases = Bases {
-                direct_map: VirtAddr::new(DIRECT),
-                vmalloc: VirtAddr::new(VMALLOC),
-                vmemmap: VirtAddr::new(0xffff_ea00_0000_0000),
-                vmalloc_size: ByteLen::new(32 << 40),
-            };
-            let image = VirtAddr::new(0xffff_ffff_8100_0000);
-            let image = VirtRange::from_len(image, ByteLen::new(4096)).unwrap();
-            AreaReader {
-                layout: forge::layout(),
-                index: AreaIndex::List {
-                    head: VirtAddr::new(DIRECT + HEAD),
-                },
-                linear: LinearMap::new(&bases, image, 0).unwrap(),
-                purge_list: None,
-            }
-        }
-
-        fn read(&self) -> Result<Vec<(u64, u64)>, LinuxError> {
-            let mem = self.ram.open();
-            let areas = self.reader().read_busy(virt(&mem))?;
-            let page = |addr: VirtAddr| (addr.get() - VMALLOC) / 4096;
-            let range = |known: &KnownArea| {
-                let range = known.area.range;
-                (page(range.start()), page(range.end()))
-            };
-            Ok(areas.iter().map(range).collect())
-        }
-    }
-
-    #[test]
-    fn reads_a_list_with_its_descriptors() {
-        // G50, G53.
-        let forged = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
-        assert_eq!(forged.areas, 3);
-        assert_eq!(forged.read(), Ok(vec![(0, 3), (3, 5), (8, 9)]));
-        let mem = forged.ram.open();
-        let first = forged.reader().read_busy(virt(&mem)).unwrap()[0];
-        let vm = first.area.vm.unwrap();
-        assert_eq!(
-            (vm.size, vm.flags),
-            (ByteLen::new(3 * 4096), VmFlags::ALLOC)
-        );
-        assert_eq!(first.vm_at, Some(VirtAddr::new(DIRECT + at(0) + 128)));
-        assert_eq!(Forged::new(&[]).read(), Ok(vec![]));
-    }
-
-    #[test]
-    fn drops_areas_out_of_order_or_without_a_descriptor() {
-        // G73: overlapping and unsorted ones are dropped, the rest is read.
-        assert_eq!(
-            Forged::new(&[(0, 3), (2, 5), (8, 9)]).read(),
-            Ok(vec![(0, 3), (8, 9)])
-        );
-        assert_eq!(Forged::new(&[(8, 9), (0, 3)]).read(), Ok(vec![(8, 9)]));
-        let mut forged = Forged::new(&[(0, 3), (3, 5)]);
-        forged.ram.put_u64(at(0) + forge::VM, DIRECT + 0x7000_0000);
-        assert_eq!(forged.read(), Ok(vec![(3, 5)]));
-    }
-
-    #[test]
-    fn refuses_a_list_that_does_not_hold_together() {
-        // G73: not page aligned, empty, backwards, and a list that leads back into itself.
-        for (start, end) in [
-            (VMALLOC + 8, VMALLOC + 4096),
-            (VMALLOC, VMALLOC),
-            (VMALLOC + 4096, VMALLOC),
-        ] {
-            let mut forged = Forged::new(&[(0, 3), (3, 5)]);
-            forged.ram.put_u64(at(1), start);
-            forged.ram.put_u64(at(1) + 8, end);
-            assert!(
-                matches!(forged.read(), Err(LinuxError::Torn { .. })),
-                "{start:#x}"
-            );
-        }
-        let mut rho = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
-        rho.ram
-            .put_u64(at(2) + forge::LIST, DIRECT + at(1) + forge::LIST);
-        assert!(matches!(rho.read(), Err(LinuxError::Torn { .. })));
-        let mut lost = Forged::new(&[(0, 3)]);
-        lost.ram.put_u64(at(0) + forge::LIST, 0x1234);
-        assert!(lost.read().is_err());
-    }
-
-    #[test]
-    fn knows_an_area_again_only_while_it_is_the_same() {
-        let forged = Forged::new(&[(0, 3), (3, 5)]);
-        let mem = forged.ram.open();
-        let reader = forged.reader();
-        let known = reader.read_busy(virt(&mem)).unwrap()[1];
-        assert_eq!(reader.read_again(&mem, &known), Some(known.area));
-        let changed = |place: u64, value: u64| {
-            let mut ram = forged.ram.clone();
-            ram.put_u64(place, value);
-            reader.read_again(&ram.open(), &known)
-        };
-        assert_eq!(changed(at(1) + 8, VMALLOC + 4 * 4096), None, "another end");
-        assert_eq!(
-            changed(at(1) + forge::VM, DIRECT + at(0) + 128),
-            None,
-            "another descriptor"
-        );
-        // V16: what was freed is unlinked: it points to itself, or its neighbour not to it.
-        let own = DIRECT + at(1) + forge::LIST;
-        assert_eq!(changed(at(1) + forge::LIST + 8, own), None, "unlinked");
-        assert_eq!(
-            changed(at(0) + forge::LIST, DIRECT + HEAD),
-            None,
-            "passed over"
-        );
-        // What it is may change, and is then read as it is now.
-        let flags = changed(at(1) + 128 + forge::VM_FLAGS, 1).and_then(|area| area.vm);
-        assert_eq!(flags.map(|vm| vm.flags), Some(VmFlags::IOREMAP));
-    }
-
-    #[test]
-    fn bounds_the_number_of_nodes() {
-        // G73: 1 to 128, and the array wholly in RAM.
-        let mut forged = Forged::new(&[(0, 3)]);
-        let (array, count) = (0x1_0000_u64, 0x1_0010_u64);
-        let mut reader = forged.reader();
-        reader.index = AreaIndex::Nodes {
-            array: VirtAddr::new(DIRECT + array),
-            count: VirtAddr::new(DIRECT + count),
-        };
-        // One node whose list is the one at `HEAD`.
-        forged.ram.put_u64(array, DIRECT + HEAD - forge::NODE_BUSY);
-        let mut read = |nodes: u64| {
-            forged.ram.put_u64(count, nodes);
-            let mem = forged.ram.open();
-            reader.read_busy(virt(&mem)).map(|areas| areas.len())
-        };
-        assert_eq!(read(1), Ok(1));
-        for nodes in [0, 129, 0xffff_ffff] {
-            assert!(
-                matches!(read(nodes), Err(LinuxError::Malformed { .. })),
-                "{nodes} nodes"
-            );
-        }
-        assert!(read(128).is_err(), "most of the array is outside RAM");
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
-        #[test]
-        fn any_change_to_the_lists_is_survived(
-            changes in proptest::collection::vec((0_u64..0x300, proptest::prelude::any::<u64>(), 0_u64..3), 1..8),
-        ) {
-            let mut forged = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
-            for (place, value, kind) in changes {
-                let value = match kind {
-                    0 => value,
-                    1 => DIRECT + RECORDS + value % 0x300 * 8,
-                    _ => VMALLOC + value % 16 * 4096,
-                };
-                forged.ram.put_u64(RECORDS + place * 8 % 0x300, value);
-            }
-            if let Ok(areas) = forged.read() {
-                proptest::prop_assert!(areas.iter().all(|(start, end)| start < end));
-            }
-        }
-    }
-}
+mod tests;

@@ -295,3 +295,6 @@ fn source(error: LinuxError) -> AttachError {
         _ => SourceFailure::Torn.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
