@@ -13,9 +13,6 @@ use crate::{CopyOutcome, Fault};
 /// The most bytes asked for in one call; Linux does at most 2^31 - 4096.
 const CALL_LIMIT: usize = 1 << 30;
 
-/// Both sides of a copy change pages only at multiples of this. Every page size is one.
-const PAGE: usize = 4096;
-
 /// What zeros are copied from.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
@@ -32,17 +29,9 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutco
         let (to, from) = (dst.wrapping_add(done), src.wrapping_add(done));
         let left = len.wrapping_sub(done);
         // SAFETY: a part of the caller's ranges, under the caller's promises.
-        let mut step = unsafe { read_own(to, from, left) };
-        if step == Err(libc::EFAULT) {
-            // The call may refuse the whole for one byte of it: try what lies before the next page of
-            // either side, which is all or nothing.
-            let piece = left
-                .min(to_next_page(to.addr()))
-                .min(to_next_page(from.addr()));
-            // SAFETY: a part of the caller's ranges, under the caller's promises.
-            step = unsafe { read_own(to, from, piece) };
-        }
+        let step = unsafe { read_own(to, from, left) };
         match step {
+            // The call does not say which side it was, nor promise to have done what it could.
             Ok(0) | Err(libc::EFAULT) => {
                 // SAFETY: a byte of the caller's ranges, under the caller's promises.
                 if let Err(fault) = unsafe { copy_byte(to, from) } {
@@ -172,9 +161,4 @@ fn last_errno() -> i32 {
     io::Error::last_os_error()
         .raw_os_error()
         .unwrap_or(libc::EFAULT)
-}
-
-/// The bytes from `addr` to the start of the next page.
-fn to_next_page(addr: usize) -> usize {
-    PAGE.wrapping_sub(addr % PAGE)
 }

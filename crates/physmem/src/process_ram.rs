@@ -113,3 +113,39 @@ fn failure(errno: i32) -> SourceFailure {
         errno => SourceFailure::Os(errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, id};
+
+    use rustix::process::{Pid, getpid};
+
+    use super::*;
+
+    // A number that another process has got meanwhile: here ours, with a buffer of ours in place of the RAM.
+    #[test]
+    fn bytes_of_another_process_with_that_number_do_not_count() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        let liveness = Arc::new(Liveness::of(pid).unwrap());
+        child.wait().unwrap();
+        assert!(liveness.ask());
+        assert_ne!(child.id(), id());
+
+        let secret = [0x5a_u8; 64];
+        let first = VirtAddr::new(secret.as_ptr().addr().try_into().unwrap());
+        let ram = ProcessRam::new(
+            ProcessVm::new(getpid()),
+            liveness,
+            first,
+            secret.len(),
+            Teller::Nobody,
+        );
+        let mut bytes = [0_u8; 64];
+        let mut segment = UserBuf::new(&mut bytes);
+        let mut iter = IovIter::ubuf(&mut segment);
+        let progress = ram.copy_to_iter(0, 64, &mut iter);
+        assert_eq!(progress, Progress::failed(SourceFailure::Gone));
+        assert_eq!(iter.count(), 64);
+    }
+}

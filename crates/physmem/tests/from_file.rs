@@ -177,6 +177,11 @@ fn a_full_scan_populates_no_hole() {
     }
     assert_eq!(file.as_file().metadata().unwrap().blocks(), blocks);
 
+    // A word that reaches from a known page into a hole.
+    let word = mem.read_u64(PhysAddr::new(8 * PAGE - 4));
+    assert_eq!(word, Ok(0x0000_0000_a5a5_a5a5));
+    assert_eq!(file.as_file().metadata().unwrap().blocks(), blocks);
+
     // What is written later is seen.
     writer.seek(SeekFrom::Start(1000 * PAGE)).unwrap();
     writer.write_all(&[0x5a; 8]).unwrap();

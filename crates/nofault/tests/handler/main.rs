@@ -71,6 +71,12 @@ const CASES: &[Case] = &[
         says: &["mask as asked, copy stopped, mask restored"],
     },
     Case {
+        name: "handler_before_ours_that_bears_faults_may_have_them",
+        role: roles::previous_that_copies,
+        end: End::Code(42),
+        says: &["copied while it handled"],
+    },
+    Case {
         name: "handler_before_ours_that_wanted_one_signal_gets_one",
         role: roles::previous_once,
         end: End::Signal(libc::SIGSEGV),

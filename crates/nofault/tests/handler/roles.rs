@@ -120,6 +120,19 @@ pub(super) fn previous_with_mask() {
     eprintln!("mask as asked, copy stopped, mask restored");
 }
 
+pub(super) fn previous_that_copies() {
+    extern "C" fn previous(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+        assert!(!is_blocked(libc::SIGSEGV));
+        survive_a_fault();
+        eprintln!("copied while it handled");
+        exit(42);
+    }
+    let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+    set(libc::SIGSEGV, info_handler(previous), flags);
+    install().unwrap();
+    fault();
+}
+
 pub(super) fn previous_once() {
     extern "C" fn previous(signal: c_int) {
         eprintln!("one handler: signal {signal}");
@@ -162,7 +175,7 @@ pub(super) fn sent_into_copies() {
     extern "C" fn previous(_: c_int) {
         SEEN.fetch_add(1, Ordering::Relaxed);
     }
-    const SENT: usize = 20_000;
+    const SENT: usize = 2_000;
     set(libc::SIGSEGV, plain_handler(previous), 0);
     install().unwrap();
     let copier = thread::spawn(|| {
@@ -181,6 +194,7 @@ pub(super) fn sent_into_copies() {
         unsafe { libc::pthread_kill(target, libc::SIGSEGV) };
         // Two that wait at once would be one.
         while SEEN.load(Ordering::Relaxed) == sent {
+            assert!(!copier.is_finished(), "a copy was not whole");
             thread::yield_now();
         }
     }
