@@ -1,5 +1,6 @@
 //! A machine made up in a test: RAM, page tables and structures with any content.
 
+use std::fs::File;
 use std::io::Write;
 
 use vread_addr::{ByteLen, FileOffset, PhysAddr, PhysRange};
@@ -86,11 +87,17 @@ impl ForgedRam {
     }
 
     pub(crate) fn open(&self) -> PhysMem {
+        self.open_live().0
+    }
+
+    /// As [`open`](Self::open), with the file behind the memory, to change it under the reader.
+    pub(crate) fn open_live(&self) -> (PhysMem, File) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&self.bytes).unwrap();
         let len = ByteLen::from_usize(self.bytes.len());
         let ram = PhysRange::from_len(PhysAddr::new(0), len).unwrap();
-        PhysMem::from_file(file.path(), &[(ram, FileOffset::new(0))]).unwrap()
+        let mem = PhysMem::from_file(file.path(), &[(ram, FileOffset::new(0))]).unwrap();
+        (mem, file.into_file())
     }
 }
 

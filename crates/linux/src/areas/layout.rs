@@ -11,24 +11,24 @@ pub(super) const MAX_RECORD_LEN: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AreaLayout {
     pub(super) area_len: usize,
-    va_start: usize,
-    va_end: usize,
+    pub(super) va_start: usize,
+    pub(super) va_end: usize,
     pub(super) list: usize,
     /// `None` where the word is something else, as in areas that were freed.
-    vm: Option<usize>,
+    pub(super) vm: Option<usize>,
     /// Since 6.9.
     pub(super) flags: Option<usize>,
     /// The link of areas that were freed, where that is a list of its own (before 6.1).
     pub(super) purge_list: Option<usize>,
     pub(super) vm_len: usize,
-    vm_size: usize,
-    vm_flags: usize,
-    pages: usize,
-    nr_pages: usize,
+    pub(super) vm_size: usize,
+    pub(super) vm_flags: usize,
+    pub(super) pages: usize,
+    pub(super) nr_pages: usize,
     /// 4 bytes up to 6.12, 8 in 7.2.
-    nr_pages_len: usize,
-    phys_addr: usize,
-    caller: usize,
+    pub(super) nr_pages_len: usize,
+    pub(super) phys_addr: usize,
+    pub(super) caller: usize,
     /// `vmap_node`, since 6.9.
     pub(super) node: Option<NodeLayout>,
 }
@@ -142,43 +142,5 @@ impl AreaLayout {
             },
             pages: VirtAddr::new(word(self.pages)?),
         })
-    }
-}
-
-/// The layout of 6.12 (G42), for forged areas.
-#[cfg(test)]
-pub(super) mod forge {
-    use super::{AreaLayout, NodeLayout};
-    use vread_addr::ByteLen;
-
-    pub(crate) const LIST: u64 = 40;
-    pub(crate) const VM: u64 = 56;
-    pub(crate) const VM_SIZE: u64 = 16;
-    pub(crate) const VM_FLAGS: u64 = 24;
-    pub(crate) const NODE_BUSY: u64 = 6160;
-
-    pub(crate) fn layout() -> AreaLayout {
-        AreaLayout {
-            area_len: 72,
-            va_start: 0,
-            va_end: 8,
-            list: 40,
-            vm: Some(56),
-            flags: Some(64),
-            purge_list: None,
-            vm_len: 72,
-            vm_size: 16,
-            vm_flags: 24,
-            pages: 32,
-            nr_pages: 44,
-            nr_pages_len: 4,
-            phys_addr: 48,
-            caller: 56,
-            node: Some(NodeLayout {
-                len: ByteLen::new(6272),
-                busy: ByteLen::new(NODE_BUSY),
-                lazy: ByteLen::new(6192),
-            }),
-        }
     }
 }

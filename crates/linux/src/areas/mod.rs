@@ -1,5 +1,7 @@
 //! Vmap areas: which parts of vmalloc space are in use (G50 to G54).
 
+#[cfg(test)]
+pub(crate) mod forge;
 mod hint;
 mod layout;
 mod walk;

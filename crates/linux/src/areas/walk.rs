@@ -103,6 +103,17 @@ impl AreaReader {
         })
     }
 
+    /// A reader of one list.
+    #[cfg(test)]
+    pub(super) fn of_list(layout: AreaLayout, linear: LinearMap, head: VirtAddr) -> Self {
+        Self {
+            layout,
+            index: AreaIndex::List { head },
+            linear,
+            freed: FreedIndex::Unknown,
+        }
+    }
+
     /// Whether areas have type flags (V2).
     pub(crate) fn has_types(&self) -> bool {
         self.layout.flags.is_some()

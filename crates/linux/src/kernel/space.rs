@@ -90,3 +90,6 @@ impl<'b> PageSource<UserBuf<'b>> for Kernel {
         self.mem.copy_run_to_iter_nofault(start, len, iter)
     }
 }
+
+#[cfg(test)]
+mod tests;

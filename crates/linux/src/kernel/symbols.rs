@@ -9,7 +9,7 @@ use crate::modules::{Module, ModuleLayout, read_modules};
 use crate::{Kallsyms, LinuxError, Symbol, SymbolOffset};
 
 /// The most symbols of generated code.
-const MAX_BPF_SYMBOLS: usize = 1 << 20;
+const MAX_BPF_SYMBOLS: usize = 1 << 16;
 /// The most bytes of a `struct bpf_ksym`.
 const MAX_KSYM_LEN: usize = 4096;
 

@@ -8,7 +8,8 @@ use super::{Kernel, Symbols};
 use crate::areas::KnownArea;
 use crate::{LinuxError, SymbolOffset};
 
-/// Up to how many pages of one area are asked for their node; beyond, no counts are given.
+/// Up to how many pages of all areas are asked for their node; beyond (64 GiB), no counts are given. A
+/// hostile target's areas can claim any number.
 const MAX_COUNTED_PAGES: u64 = 1 << 24;
 /// How many entries of a page array are copied at a time.
 const BATCH: u64 = 512;
@@ -66,12 +67,15 @@ impl Kernel {
     pub fn vmallocinfo(&self) -> Result<Vec<VmallocLine>, LinuxError> {
         // First what is more likely to be missing.
         let areas = self.walk_areas()?;
-        let symbols = self.symbols()?;
-        let mut callers = HashMap::new();
+        let mut context = Context {
+            symbols: self.symbols()?,
+            callers: HashMap::new(),
+            pages_left: MAX_COUNTED_PAGES,
+        };
         let mut lines = Vec::new();
         for known in areas {
             let line = match known.area.vm {
-                Some(vm) => self.described_line(&known, vm, &symbols, &mut callers)?,
+                Some(vm) => self.described_line(&known, vm, &mut context)?,
                 None => self.is_listed_map_ram(&known.area).then_some(VmallocLine {
                     range: known.area.range,
                     kind: VmallocKind::MapRam,
@@ -96,8 +100,7 @@ impl Kernel {
         &self,
         known: &KnownArea,
         vm: VmStruct,
-        symbols: &Symbols<'_>,
-        callers: &mut HashMap<VirtAddr, Caller>,
+        context: &mut Context<'_>,
     ) -> Result<Option<VmallocLine>, LinuxError> {
         let uninitialized = vm.flags.contains(VmFlags::UNINITIALIZED);
         // V34.
@@ -107,16 +110,10 @@ impl Kernel {
         let Some(range) = VirtRange::from_len(known.area.range.start(), vm.size) else {
             return Ok(None);
         };
-        let caller = (vm.caller.get() != 0).then(|| {
-            let resolve = || match symbols.resolve(vm.caller) {
-                Some(symbol) => Caller::Symbol(symbol),
-                None => Caller::Address(vm.caller),
-            };
-            callers.entry(vm.caller).or_insert_with(resolve).clone()
-        });
+        let caller = (vm.caller.get() != 0).then(|| context.caller(vm.caller));
         let pages_of_node = match uninitialized {
             true => BTreeMap::new(),
-            false => self.pages_of_node(known, vm.nr_pages)?,
+            false => self.pages_of_node(known, vm.nr_pages, context)?,
         };
         let in_vmalloc = |bases: &crate::Bases| {
             let len = bases.vmalloc_size;
@@ -143,6 +140,7 @@ impl Kernel {
         &self,
         known: &KnownArea,
         pages: PageCount,
+        context: &mut Context<'_>,
     ) -> Result<BTreeMap<u64, u64>, LinuxError> {
         let mut counts = BTreeMap::new();
         let in_range = PageCount::to_hold(known.area.range.len());
@@ -154,9 +152,10 @@ impl Kernel {
         let (Some(nodes), Some(flags_at)) = (nodes, self.info.offset("page.flags")) else {
             return Ok(counts);
         };
-        if nodes == 1 || pages > MAX_COUNTED_PAGES {
+        let Some(pages_left) = context.pages_left.checked_sub(pages).filter(|_| nodes > 1) else {
             return Ok(counts);
-        }
+        };
+        context.pages_left = pages_left;
         let shift = 64_u32.saturating_sub(nodes.trailing_zeros());
         for first in (0..pages).step_by(usize::try_from(BATCH).unwrap_or(1)) {
             let batch = pages.saturating_sub(first).min(BATCH);
@@ -186,6 +185,25 @@ impl Kernel {
             }
         }
         Ok(counts)
+    }
+}
+
+/// What all lines of one call have in common.
+struct Context<'k> {
+    symbols: Symbols<'k>,
+    /// Few callers allocate many areas.
+    callers: HashMap<VirtAddr, Caller>,
+    /// How many more pages may be counted.
+    pages_left: u64,
+}
+
+impl Context<'_> {
+    fn caller(&mut self, addr: VirtAddr) -> Caller {
+        let resolve = || match self.symbols.resolve(addr) {
+            Some(symbol) => Caller::Symbol(symbol),
+            None => Caller::Address(addr),
+        };
+        self.callers.entry(addr).or_insert_with(resolve).clone()
     }
 }
 

@@ -18,8 +18,10 @@ pub struct Module {
     pub name: Arc<str>,
     /// Where its `struct module` lies.
     pub at: VirtAddr,
-    /// The memory that it has, text first.
+    /// The memory that it has.
     pub memory: Vec<VirtRange>,
+    /// Where its text ends.
+    pub text_end: Option<VirtAddr>,
     /// Its symbols, in the order of `/proc/kallsyms`.
     pub symbols: Vec<ModuleSymbol>,
 }
@@ -56,7 +58,7 @@ impl Module {
             true => symbol,
             false => best,
         })?;
-        let text_end = self.memory.first().map(VirtRange::end);
+        let text_end = self.text_end.filter(|end| *end > addr);
         let above = symbols().map(|symbol| symbol.addr).filter(|at| *at > addr);
         let next = above.chain(text_end).min()?;
         let size = next.checked_offset_from(best.addr).unwrap_or_default();

@@ -8,10 +8,10 @@ use crate::LinuxError;
 use crate::fields::{i32_at, u16_at, u32_at, u64_at, until_nul};
 use crate::virt_mem::VirtMem;
 
-/// The most symbols of one module (G31's bound for a whole image).
-const MAX_SYMBOLS: u32 = 1 << 20;
+/// The most symbols of all modules together (of one image it is a quarter of that, G31).
+const MAX_SYMBOLS: u32 = 1 << 22;
 /// The most bytes of one module's names.
-const MAX_STRTAB_LEN: usize = 64 << 20;
+const MAX_STRTAB_LEN: usize = 16 << 20;
 /// The bytes of an `Elf64_Sym`.
 const SYM_LEN: usize = 24;
 /// The longest name.
@@ -21,12 +21,23 @@ const MAX_EXPORTS: u32 = 1 << 16;
 /// The bytes of a `struct kernel_symbol`: three offsets, relative to their own places.
 const KERNEL_SYMBOL_LEN: usize = 12;
 
+/// How many more symbols may be read: a hostile target has many modules with many symbols each.
+#[derive(Debug)]
+pub(super) struct Budget(u32);
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self(MAX_SYMBOLS)
+    }
+}
+
 /// A module's symbols as `/proc/kallsyms` prints them: those with a name, upper-case letters for what
 /// `module.syms` exports (GPL-only exports are in there since they share one table, in 7.x).
 pub(super) fn read_symbols(
     virt: VirtMem<'_>,
     layout: &ModuleLayout,
     record: &Record<'_>,
+    budget: &mut Budget,
 ) -> Result<Vec<ModuleSymbol>, LinuxError> {
     let needs = || LinuxError::Needs {
         what: "a complete struct module",
@@ -37,13 +48,14 @@ pub(super) fn read_symbols(
     let symtab = virt.read_pointer(field(layout.symtab)?)?;
     let strtab = virt.read_pointer(field(layout.strtab)?)?;
     let typetab = virt.read_pointer(field(layout.typetab)?)?;
-    if num_symtab > MAX_SYMBOLS {
-        return Err(LinuxError::Malformed {
+    budget.0 = budget
+        .0
+        .checked_sub(num_symtab)
+        .ok_or(LinuxError::Malformed {
             what: "a module's symbol table",
             at: symtab,
-            why: "more symbols than any module has",
-        });
-    }
+            why: "more symbols than all modules of a kernel have",
+        })?;
     let count = usize::try_from(num_symtab).unwrap_or(usize::MAX);
     let symtab = virt.read_vec(symtab, count.saturating_mul(SYM_LEN))?;
     let letters = virt.read_vec(typetab, count)?;

@@ -40,6 +40,7 @@ fn try_read_modules(
     head: VirtAddr,
 ) -> Result<Vec<Module>, LinuxError> {
     let mut modules = Vec::new();
+    let mut budget = symbols::Budget::new();
     walk_list(virt, "the module list", head, MAX_MODULES, |node| {
         let malformed = LinuxError::Malformed {
             what: "a module",
@@ -60,11 +61,13 @@ fn try_read_modules(
         let mut module = Module {
             name: name.into(),
             at,
+            text_end: record.text_end(&layout.memory),
             memory: record.memory(&layout.memory),
             symbols: Vec::new(),
         };
         // A module whose symbols cannot be read is one without symbols, not the end of the list.
-        module.symbols = symbols::read_symbols(virt, layout, &record).unwrap_or_else(|error| {
+        let symbols = symbols::read_symbols(virt, layout, &record, &mut budget);
+        module.symbols = symbols.unwrap_or_else(|error| {
             tracing::debug!(module = %module.name, %error, "module without symbols");
             Vec::new()
         });
@@ -93,27 +96,19 @@ impl Record<'_> {
         Some(String::from_utf8_lossy(until_nul(field)).into_owned())
     }
 
+    /// Every part of the module's memory.
     fn memory(&self, layout: &MemoryLayout) -> Vec<VirtRange> {
-        let part = |base: ByteLen, size: ByteLen| {
-            let size = ByteLen::new(u64::from(self.u32(size)?));
-            let start = self.pointer(base).filter(|base| base.get() != 0)?;
-            VirtRange::from_len(start, size).filter(|range| !range.is_empty())
-        };
         match *layout {
             MemoryLayout::CoreAndInit {
                 core,
                 init,
                 base,
                 size,
-                text_size,
-            } => {
-                // The text is the first part of the core; it comes first, and then the whole.
-                let places = [(core, text_size), (core, size), (init, size)];
-                let place = |(at, size): (ByteLen, ByteLen)| {
-                    part(at.checked_add(base)?, at.checked_add(size)?)
-                };
-                places.into_iter().filter_map(place).collect()
-            }
+                ..
+            } => [core, init]
+                .into_iter()
+                .filter_map(|part| self.part(part, base, size))
+                .collect(),
             MemoryLayout::ByType {
                 mem,
                 stride,
@@ -122,10 +117,33 @@ impl Record<'_> {
                 size,
             } => (0..count.min(MAX_REGIONS))
                 .filter_map(|index| {
-                    let at = mem.checked_add(stride.checked_mul(index)?)?;
-                    part(at.checked_add(base)?, at.checked_add(size)?)
+                    let part = mem.checked_add(stride.checked_mul(index)?)?;
+                    self.part(part, base, size)
                 })
                 .collect(),
         }
+    }
+
+    /// Where the module's text ends: it is the first part of the core, or of the first type.
+    fn text_end(&self, layout: &MemoryLayout) -> Option<VirtAddr> {
+        let text = match *layout {
+            MemoryLayout::CoreAndInit {
+                core,
+                base,
+                text_size,
+                ..
+            } => self.part(core, base, text_size),
+            MemoryLayout::ByType {
+                mem, base, size, ..
+            } => self.part(mem, base, size),
+        };
+        text.map(|text| text.end())
+    }
+
+    /// The range whose start and size stand at `base` and `size` of `part`, unless it is empty.
+    fn part(&self, part: ByteLen, base: ByteLen, size: ByteLen) -> Option<VirtRange> {
+        let start = self.pointer(part.checked_add(base)?)?;
+        let len = ByteLen::new(u64::from(self.u32(part.checked_add(size)?)?));
+        VirtRange::from_len(start, len).filter(|range| start.get() != 0 && !range.is_empty())
     }
 }

@@ -1,89 +1,12 @@
-use super::super::layout::forge;
+use super::super::forge::{self, DIRECT, Forged, HEAD, RECORDS, VMALLOC, at};
 use super::*;
-use crate::Bases;
-use crate::forged::{ForgedRam, virt};
-use vread_addr::VirtRange;
+use crate::forged::virt;
 use vread_vmalloc::VmFlags;
-
-const DIRECT: u64 = 0xffff_8880_0000_0000;
-const VMALLOC: u64 = 0xffff_c900_0000_0000;
-/// The head of the list, and where records lie: one each 128 bytes.
-const HEAD: u64 = 0x8000;
-const RECORDS: u64 = 0x9000;
-
-struct Forged {
-    ram: ForgedRam,
-    areas: u64,
-}
-
-fn at(area: u64) -> u64 {
-    RECORDS + area * 256
-}
-
-impl Forged {
-    /// A list of areas of `(start page, end page)`, in this order.
-    fn new(areas: &[(u64, u64)]) -> Self {
-        let mut ram = ForgedRam::new(32);
-        for page in 0..32 {
-            ram.map(DIRECT + page * 4096, page * 4096);
-        }
-        let count = areas.len() as u64;
-        let node = |index: u64| match index % (count + 1) {
-            0 => DIRECT + HEAD,
-            area => DIRECT + at(area - 1) + forge::LIST,
-        };
-        ram.put_u64(HEAD, node(1));
-        ram.put_u64(HEAD + 8, node(count));
-        for (index, (start, end)) in (0_u64..).zip(areas) {
-            let area = at(index);
-            ram.put_u64(area, VMALLOC + start * 4096);
-            ram.put_u64(area + 8, VMALLOC + end * 4096);
-            ram.put_u64(area + forge::LIST, node(index + 2));
-            ram.put_u64(area + forge::LIST + 8, node(index));
-            let vm = area + 128;
-            ram.put_u64(area + forge::VM, DIRECT + vm);
-            ram.put_u64(vm + forge::VM_SIZE, (end - start) * 4096);
-            ram.put_u64(vm + forge::VM_FLAGS, 2);
-        }
-        Self { ram, areas: count }
-    }
-
-    fn reader(&self) -> AreaReader {
-        let bases = Bases {
-            direct_map: VirtAddr::new(DIRECT),
-            vmalloc: VirtAddr::new(VMALLOC),
-            vmemmap: VirtAddr::new(0xffff_ea00_0000_0000),
-            vmalloc_size: ByteLen::new(32 << 40),
-        };
-        let image = VirtAddr::new(0xffff_ffff_8100_0000);
-        let image = VirtRange::from_len(image, ByteLen::new(4096)).unwrap();
-        AreaReader {
-            layout: forge::layout(),
-            index: AreaIndex::List {
-                head: VirtAddr::new(DIRECT + HEAD),
-            },
-            linear: LinearMap::new(&bases, image, 0).unwrap(),
-            freed: FreedIndex::Unknown,
-        }
-    }
-
-    fn read(&self) -> Result<Vec<(u64, u64)>, LinuxError> {
-        let mem = self.ram.open();
-        let areas = self.reader().read_busy(virt(&mem))?;
-        let page = |addr: VirtAddr| (addr.get() - VMALLOC) / 4096;
-        let range = |known: &KnownArea| {
-            let range = known.area.range;
-            (page(range.start()), page(range.end()))
-        };
-        Ok(areas.iter().map(range).collect())
-    }
-}
 
 #[test]
 fn reads_a_list_with_its_descriptors() {
     // G50, G53.
     let forged = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
-    assert_eq!(forged.areas, 3);
     assert_eq!(forged.read(), Ok(vec![(0, 3), (3, 5), (8, 9)]));
     let mem = forged.ram.open();
     let first = forged.reader().read_busy(virt(&mem)).unwrap()[0];

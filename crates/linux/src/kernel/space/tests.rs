@@ -1,0 +1,204 @@
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use vread_addr::ByteLen;
+use vread_vmalloc::vread_iter;
+
+use super::*;
+use crate::areas::AreaHints;
+use crate::areas::forge::{self, DIRECT, Forged, HEAD, LIST, RECORDS, VM, VM_FLAGS, VMALLOC, at};
+use crate::forged::{PRESENT, table};
+use crate::kernel::AttachTimes;
+use crate::{PagingLevels, VmCoreInfo};
+
+/// Pages that areas are mapped to: the sixth and later.
+const CONTENT: u64 = 0x10_000;
+
+/// A kernel whose memory can be changed while it is read.
+struct Live {
+    kernel: Kernel,
+    file: File,
+    /// Where the last-level entries of vmalloc space lie.
+    leaves: u64,
+}
+
+impl Live {
+    /// Areas of `(start page, end page)`; page n of vmalloc space is mapped where `mapped` says so, and
+    /// holds bytes of value n + 1.
+    fn new(areas: &[(u64, u64)], mapped: &[u64]) -> Self {
+        let mut forged = Forged::new(areas);
+        for page in 0..16 {
+            forged
+                .ram
+                .put(CONTENT + page * 4096, &[page as u8 + 1; 4096]);
+        }
+        // Makes the tables.
+        forged.ram.map(VMALLOC, CONTENT);
+        let mut entry = crate::forged::ROOT;
+        for shift in [39, 30, 21] {
+            entry = forged.ram.get_u64(entry + (VMALLOC >> shift & 0x1ff) * 8) & !0xfff;
+        }
+        let (mem, file) = forged.ram.open_live();
+        let text = b"OSRELEASE=6.12.0-forged\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=0\nSYMBOL(swapper_pg_dir)=0\n\
+            SYMBOL(_stext)=0\n";
+        let kernel = Kernel {
+            mem,
+            table: table(PagingLevels::Four),
+            info: VmCoreInfo::parse(text).unwrap(),
+            vmcoreinfo_page: PhysAddr::new(0),
+            release: String::new(),
+            phys_base: 0,
+            kallsyms: None,
+            btf: None,
+            bases: Some(forge::bases()),
+            image: None,
+            areas: Some(forged.reader()),
+            hints: AreaHints::default(),
+            page_filter: None,
+            missing: Vec::new(),
+            times: AttachTimes::default(),
+        };
+        let live = Self {
+            kernel,
+            file,
+            leaves: entry,
+        };
+        live.unmap(0);
+        for page in mapped {
+            live.map(*page);
+        }
+        live
+    }
+
+    fn put(&self, at: u64, value: u64) {
+        self.file.write_all_at(&value.to_le_bytes(), at).unwrap();
+    }
+
+    fn map(&self, page: u64) {
+        self.put(self.leaves + page * 8, (CONTENT + page * 4096) | PRESENT);
+    }
+
+    fn unmap(&self, page: u64) {
+        self.put(self.leaves + page * 8, 0);
+    }
+
+    /// Replaces all areas.
+    fn set_areas(&self, areas: &[(u64, u64)]) {
+        let forged = Forged::new(areas);
+        for place in (HEAD..HEAD + 16)
+            .chain(RECORDS..RECORDS + 0x1000)
+            .step_by(8)
+        {
+            self.put(place, forged.ram.get_u64(place));
+        }
+    }
+
+    /// What is read of each of the pages `0..pages`: the value of its bytes.
+    fn pages(&self, pages: u64) -> Vec<u8> {
+        let len = ByteLen::new(pages * 4096);
+        let mut bytes = vec![0xa5; len.to_usize().unwrap()];
+        let mut segment = UserBuf::new(&mut bytes);
+        let mut iter = IovIter::ubuf(&mut segment);
+        let progress = vread_iter(&self.kernel, &mut iter, VirtAddr::new(VMALLOC), len);
+        assert_eq!((progress.stopped, progress.advanced()), (None, len));
+        bytes
+            .chunks(4096)
+            .map(|page| {
+                let first = page[0];
+                assert!(page.iter().all(|byte| *byte == first));
+                first
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn reads_areas_and_zeros_between_them() {
+    // R5, R14 to R17, G55: an area's last page is its guard page, whatever is mapped there.
+    let live = Live::new(&[(1, 4), (6, 8)], &[1, 2, 3, 6]);
+    assert_eq!(live.pages(10), [0, 2, 3, 0, 0, 0, 7, 0, 0, 0]);
+}
+
+#[test]
+fn sees_an_area_that_came_after_the_last_walk() {
+    let live = Live::new(&[(1, 3)], &[1]);
+    assert_eq!(live.pages(8), [0, 2, 0, 0, 0, 0, 0, 0]);
+    live.set_areas(&[(1, 3), (4, 7)]);
+    live.map(4);
+    live.map(5);
+    assert_eq!(live.pages(8), [0, 2, 0, 0, 5, 6, 0, 0]);
+}
+
+#[test]
+fn gives_zeros_for_an_area_that_went() {
+    // V16: the page table is cleared first, and decides.
+    let live = Live::new(&[(1, 4)], &[1, 2]);
+    assert_eq!(live.pages(5), [0, 2, 3, 0, 0]);
+    live.unmap(1);
+    live.unmap(2);
+    assert_eq!(live.pages(5), [0; 5]);
+    live.set_areas(&[]);
+    assert_eq!(live.pages(5), [0; 5]);
+}
+
+#[test]
+fn withholds_a_window_to_a_device_that_took_an_areas_place() {
+    // R16: the range is known as an area to be read; its record stays as it was, but is unlinked, and a
+    // window that maps RAM is where it was.
+    let live = Live::new(&[(1, 4)], &[1, 2]);
+    assert_eq!(live.pages(4), [0, 2, 3, 0]);
+    let fresh = RECORDS + 0x800;
+    for (place, value) in [
+        (fresh, VMALLOC + 4096),
+        (fresh + 8, VMALLOC + 4 * 4096),
+        (fresh + LIST, DIRECT + HEAD),
+        (fresh + LIST + 8, DIRECT + HEAD),
+        (fresh + VM, DIRECT + fresh + 128),
+        (fresh + 128 + 16, 3 * 4096),
+        (fresh + 128 + VM_FLAGS, 1),
+        (HEAD, DIRECT + fresh + LIST),
+        (HEAD + 8, DIRECT + fresh + LIST),
+        // Linux's `list_del_init`.
+        (at(0) + LIST, DIRECT + at(0) + LIST),
+        (at(0) + LIST + 8, DIRECT + at(0) + LIST),
+    ] {
+        live.put(place, value);
+    }
+    assert_eq!(live.pages(4), [0; 4]);
+}
+
+#[test]
+fn follows_the_flags_of_an_area_that_stays() {
+    // R8, R16: not yet complete, then complete, then a window.
+    let live = Live::new(&[(1, 4)], &[1, 2]);
+    assert_eq!(live.pages(4), [0, 2, 3, 0]);
+    for (flags, expected) in [
+        (0x22, [0, 0, 0, 0]),
+        (2, [0, 2, 3, 0]),
+        (1, [0; 4]),
+        (0x1000, [0; 4]),
+    ] {
+        live.put(at(0) + 128 + VM_FLAGS, flags);
+        assert_eq!(live.pages(4), expected, "flags {flags:#x}");
+    }
+}
+
+#[test]
+fn gives_zeros_for_what_is_mapped_without_an_area() {
+    // R4, R17: a page between areas belongs to none.
+    let live = Live::new(&[(1, 3)], &[1, 5]);
+    assert_eq!(live.pages(8), [0, 2, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn fails_where_the_areas_never_hold_together() {
+    // G71: the whole is gone for good, rather than silently zero.
+    let live = Live::new(&[(1, 3)], &[1]);
+    live.put(at(0) + LIST + 8, DIRECT + 0x1234);
+    let mut bytes = [0; 8];
+    let mut segment = UserBuf::new(&mut bytes);
+    let mut iter = IovIter::ubuf(&mut segment);
+    let addr = VirtAddr::new(VMALLOC + 4096);
+    let progress = vread_iter(&live.kernel, &mut iter, addr, ByteLen::new(8));
+    assert_eq!(progress, Progress::failed(SourceFailure::Torn));
+}
