@@ -6,8 +6,8 @@ use std::{
     ffi::OsStr,
     fmt, io,
     sync::{
-        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -22,6 +22,9 @@ use vread_iov_iter::{IovIter, SourceFailure, Stop};
 use vread_nofault::UserBuf;
 
 use crate::{MAX_READ, OpenFile, ServedFile};
+
+/// The most failures told, each once.
+const MAX_TOLD: usize = 16;
 
 /// The most files open at once.
 const MAX_OPEN: usize = 1 << 16;
@@ -49,7 +52,7 @@ pub(crate) struct KcoreFs {
     owner: Owner,
     mounted_at: SystemTime,
     on_failure: Box<dyn Fn(&str) + Send + Sync>,
-    failure_told: AtomicBool,
+    told: Mutex<Vec<String>>,
 }
 
 /// Whose files they are.
@@ -81,7 +84,7 @@ impl KcoreFs {
             owner,
             mounted_at: SystemTime::now(),
             on_failure,
-            failure_told: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 
@@ -121,21 +124,21 @@ impl KcoreFs {
     }
 
     fn opened(&self) -> RwLockReadGuard<'_, HashMap<u64, Arc<dyn OpenFile>>> {
-        self.open
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner())
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn opened_mut(&self) -> RwLockWriteGuard<'_, HashMap<u64, Arc<dyn OpenFile>>> {
-        self.open
-            .write()
-            .unwrap_or_else(|poison| poison.into_inner())
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the first failure, and no other: a reader may try a thousand times.
+    /// Tells a failure once, in whatever longer words it comes again: a reader may try a thousand times.
     fn tell(&self, failure: &dyn fmt::Display) {
-        if !self.failure_told.swap(true, Ordering::Relaxed) {
-            (self.on_failure)(&failure.to_string());
+        let words = failure.to_string();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = told.iter().any(|told| words.contains(told.as_str()));
+        if told.len() < MAX_TOLD && !known {
+            (self.on_failure)(&words);
+            told.push(words);
         }
     }
 }

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// What the mount tells its owner.
 pub struct MountOptions {
-    /// Gets the first failure of a read, in words.
+    /// Gets each failure of a read or an open once, in words.
     pub on_failure: Box<dyn Fn(&str) + Send + Sync>,
 }
 

@@ -15,6 +15,7 @@ use crate::{
     KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
     error::printable,
     info::{MissingInfo, access_word},
+    qemu::OnTheLine,
 };
 
 /// A guest: QEMU's word for where its memory lies, and what the memory says about itself.
@@ -27,17 +28,21 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Attaches to the guest whose QEMU `find` finds.
+    /// Attaches to the guest of the QEMU that `call` reaches.
     pub(crate) fn attach(
-        find: impl FnOnce() -> Result<QemuGuest, TargetError>,
+        call: impl FnOnce() -> Result<OnTheLine, TargetError>,
         access: Access,
     ) -> Result<Self, TargetError> {
-        let (qemu, ask_time) = timed(find);
-        let qemu = qemu?;
-        let ranges: Vec<(PhysRange, VirtAddr)> =
-            qemu.ram.iter().map(|ram| (ram.range, ram.hva)).collect();
-        let (mem, map_time) = timed(|| PhysMem::of_process_with(qemu.pid, &ranges, access));
-        let kernel = Kernel::attach(mem?).map_err(|source| TargetError::Attach {
+        let (line, ask_time) = timed(call);
+        let line = line?;
+        let ranges = line.guest.ram.iter().map(|ram| (ram.range, ram.hva));
+        let ranges: Vec<(PhysRange, VirtAddr)> = ranges.collect();
+        let (mem, map_time) = timed(|| PhysMem::of_process_with(line.guest.pid, &ranges, access));
+        let mem = mem?;
+        // QEMU lived all the while, so the process that was opened is QEMU's. The socket is for others
+        // from now on.
+        let qemu = line.hang_up()?;
+        let kernel = Kernel::attach(mem).map_err(|source| TargetError::Attach {
             hint: attach_hint(&qemu, &source),
             guest: qemu.title(),
             source,

@@ -52,20 +52,7 @@ impl QemuGuest {
     /// Each way in which the path, the process or the machine does not serve has its own
     /// [`TargetError`].
     pub fn of_socket(path: &Path) -> Result<Self, TargetError> {
-        let mut qmp = Qmp::connect(path, qmp::ANSWER_TIMEOUT)?;
-        layout::refuse_encrypted(&mut qmp)?;
-        let mut ram = layout::main_memory(&mut qmp)?;
-        let status = query::<Status>(&mut qmp, "query-status")?.status;
-        let name = query::<Name>(&mut qmp, "query-name")?.name;
-        let pid = process::owner_of(&qmp, &mut ram)?;
-        Ok(Self {
-            pid,
-            socket: path.to_owned(),
-            version: qmp.version().to_owned(),
-            name,
-            status,
-            ram,
-        })
+        Ok(OnTheLine::call(path)?.guest)
     }
 
     /// Asks the QEMU with process id `pid` through the first of its QMP sockets that is free.
@@ -74,14 +61,48 @@ impl QemuGuest {
     ///
     /// As [`of_socket`](Self::of_socket); where every socket of several fails, one reason for each.
     pub fn of_pid(pid: u32) -> Result<Self, TargetError> {
+        Ok(OnTheLine::call_pid(pid)?.guest)
+    }
+}
+
+/// A QEMU that has told about its guest and has not hung up: for as long as it answers, its process id
+/// is that of no other process.
+#[derive(Debug)]
+pub(crate) struct OnTheLine {
+    pub(crate) guest: QemuGuest,
+    qmp: Qmp,
+}
+
+impl OnTheLine {
+    /// Calls the QEMU that serves QMP on the socket `path`.
+    pub(crate) fn call(path: &Path) -> Result<Self, TargetError> {
+        let mut qmp = Qmp::connect(path, qmp::ANSWER_TIMEOUT)?;
+        layout::refuse_encrypted(&mut qmp)?;
+        let mut ram = layout::main_memory(&mut qmp)?;
+        let status = query::<Status>(&mut qmp, "query-status")?.status;
+        let name = query::<Name>(&mut qmp, "query-name")?.name;
+        let pid = process::owner_of(&qmp, &mut ram)?;
+        let guest = QemuGuest {
+            pid,
+            socket: path.to_owned(),
+            version: qmp.version().to_owned(),
+            name,
+            status,
+            ram,
+        };
+        Ok(Self { guest, qmp })
+    }
+
+    /// Calls the QEMU with process id `pid` through the first of its QMP sockets that is free.
+    pub(crate) fn call_pid(pid: u32) -> Result<Self, TargetError> {
         let mut reasons = Vec::new();
         for path in process::qmp_sockets(pid)? {
-            match Self::of_socket(&path) {
-                Ok(guest) if guest.pid == pid => return Ok(guest),
-                Ok(guest) => reasons.push(TargetError::SocketOfAnother {
+            match Self::call(&path) {
+                Ok(line) if line.guest.pid == pid => return Ok(line),
+                Ok(line) => reasons.push(TargetError::SocketOfAnother {
                     path,
                     pid,
-                    owner: guest.pid,
+                    owner: line.guest.pid,
                 }),
                 Err(error) => reasons.push(error),
             }
@@ -90,6 +111,12 @@ impl QemuGuest {
             1 => Err(reasons.remove(0)),
             _ => Err(TargetError::NoUsableSocket { pid, reasons }),
         }
+    }
+
+    /// Hangs up, after hearing from QEMU that it is still there.
+    pub(crate) fn hang_up(mut self) -> Result<QemuGuest, TargetError> {
+        query::<Status>(&mut self.qmp, "query-status")?;
+        Ok(self.guest)
     }
 }
 

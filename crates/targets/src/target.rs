@@ -8,10 +8,11 @@ use vread_nofault::UserBuf;
 use vread_physmem::Access;
 
 use crate::{
-    AreaLine, QemuGuest, TargetError, TargetInfo, TargetWord, View,
+    AreaLine, TargetError, TargetInfo, TargetWord, View,
     arena::{self, ArenaTarget},
     guest::Guest,
     info::{MissingInfo, SegmentInfo},
+    qemu::OnTheLine,
 };
 
 /// Something with memory, opened: a guest, or an arena.
@@ -42,11 +43,11 @@ impl Target {
         let source = match &word {
             TargetWord::Arena => Source::Arena(Box::new(ArenaTarget::new()?)),
             TargetWord::QemuSocket(path) => {
-                let guest = Guest::attach(|| QemuGuest::of_socket(path), access)?;
+                let guest = Guest::attach(|| OnTheLine::call(path), access)?;
                 Source::Guest(Box::new(guest))
             }
             TargetWord::QemuPid(pid) => {
-                let guest = Guest::attach(|| QemuGuest::of_pid(*pid), access)?;
+                let guest = Guest::attach(|| OnTheLine::call_pid(*pid), access)?;
                 Source::Guest(Box::new(guest))
             }
         };

@@ -55,12 +55,15 @@ fn print(out: &mut impl Write, info: &TargetInfo) -> io::Result<()> {
         )?;
     }
     if let Some(access) = info.access {
-        let words = match access {
-            "mapped" => "mapped (the memory file is shared: reads cost no system call)",
-            "vm-readv" => {
-                "vm-readv (out of QEMU's process; faster with -object memory-backend-memfd,share=on)"
+        let words = match (access, info.ram.iter().all(|ram| ram.shared)) {
+            ("mapped", _) => "mapped (the RAM is a shared file: reads cost no system call)",
+            ("vm-readv", true) => {
+                "vm-readv (out of QEMU's process, though the RAM is a shared file)"
             }
-            other => other,
+            ("vm-readv", false) => {
+                "vm-readv (out of QEMU's process; -object memory-backend-memfd,share=on would be faster)"
+            }
+            (other, _) => other,
         };
         line("access", &words)?;
     }

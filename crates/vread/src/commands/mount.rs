@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &MountArguments) -> anyhow::Result<Outcome> {
     let word = target.word().to_string();
     let options = MountOptions {
         on_failure: Box::new(move |failure| {
-            eprintln!("vread: {word}: {failure}; reads fail with EIO from now on, end with Ctrl-C");
+            eprintln!("vread: {word}: {failure}; reading fails with EIO, end with Ctrl-C");
         }),
     };
     let mounted = Mounted::mount(files, &arguments.dir, options)?;

@@ -11,95 +11,24 @@
     reason = "a bench fails loudly and computes with numbers of its own"
 )]
 
+mod zeros;
+
 use std::{
     error::Error,
-    ffi::OsStr,
     fs::File,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use fuser::{
-    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEntry, ReplyOpen,
-    Request, Session,
-};
 use vread_addr::{ByteLen, FileOffset};
 use vread_iov_iter::{IovIter, Progress};
-use vread_kcore_fuse::{MAX_READ, MountOptions, Mounted, OpenFile, ServedFile};
+use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
 use vread_nofault::UserBuf;
 
 const SIZE: usize = 256 << 20;
 const ROUNDS: usize = 15;
-
-/// A server that answers every read with zeros.
-struct Zeros(Vec<u8>);
-
-impl Zeros {
-    fn attr(ino: INodeNo) -> FileAttr {
-        let folder = ino == INodeNo::ROOT;
-        FileAttr {
-            ino,
-            size: if folder { 0 } else { SIZE as u64 },
-            blocks: 0,
-            atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
-            crtime: UNIX_EPOCH,
-            kind: if folder {
-                FileType::Directory
-            } else {
-                FileType::RegularFile
-            },
-            perm: if folder { 0o500 } else { 0o400 },
-            nlink: 1,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            rdev: 0,
-            blksize: 8,
-            flags: 0,
-        }
-    }
-}
-
-impl Filesystem for Zeros {
-    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        config.set_max_write(MAX_READ).unwrap();
-        Ok(())
-    }
-
-    fn lookup(&self, _req: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match name == "kcore" {
-            true => reply.entry(&Duration::ZERO, &Self::attr(INodeNo(2)), Generation(0)),
-            false => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&Duration::ZERO, &Self::attr(ino));
-    }
-
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
-    }
-
-    fn read(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let left = (SIZE as u64).saturating_sub(offset) as usize;
-        reply.data(&self.0[..left.min(size as usize)]);
-    }
-}
 
 /// Memory as a file.
 #[derive(Debug, Clone)]
@@ -154,19 +83,7 @@ fn median(mut times: Vec<Duration>) -> f64 {
 fn main() {
     vread_nofault::install().unwrap();
     let (rival, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut config = Config::default();
-    config.n_threads = Some(2);
-    config.mount_options = vec![
-        MountOption::RO,
-        MountOption::CUSTOM(format!("max_read={MAX_READ}")),
-    ];
-    // Pages of its own, not the kernel's page of zeros many times.
-    let mut zeros = Zeros(vec![0xff; MAX_READ as usize]);
-    zeros.0.fill(0);
-    let _rival = Session::new(zeros, rival.path(), &config)
-        .unwrap()
-        .spawn()
-        .unwrap();
+    let _rival = zeros::serve(rival.path(), SIZE as u64);
     let memory = Memory(Arc::new(vec![7; SIZE]));
     let options = MountOptions {
         on_failure: Box::new(|words| eprintln!("{words}")),
