@@ -21,6 +21,8 @@ const MAX_TABLE_REST: usize = 4096;
 const MAX_HITS: usize = 4096;
 /// Labels are aligned to this up to 6.12; 7.2 has no need of a search.
 const ALIGNMENT: usize = 8;
+/// The most bytes of a name with its length, before long names (G22).
+const MAX_NAME_ENTRY_LEN: usize = 129;
 /// The most markers: one for each 256 symbols.
 const MAX_MARKERS: usize = 1 << 12;
 
@@ -153,7 +155,7 @@ fn names_before(image: &[u8], markers_end: usize) -> Option<(usize, usize)> {
         // Names end at most one alignment before the markers, and are at most what the last marker
         // leaves for 256 of them.
         let last = usize::try_from(last).ok()?;
-        let low = at.checked_sub(last.checked_add(256_usize.checked_mul(129)?)?)?;
+        let low = at.saturating_sub(last.checked_add(256 * MAX_NAME_ENTRY_LEN)?);
         let high = at.checked_sub(last)?;
         let first = low.checked_next_multiple_of(ALIGNMENT)?;
         (first..=high).step_by(ALIGNMENT).find_map(|names| {
@@ -177,4 +179,107 @@ fn ends_after_256_names(image: &[u8], names: usize) -> Option<usize> {
         at = at.checked_add(len)?.checked_add(1)?;
     }
     at.checked_sub(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forged::{ForgedRam, virt};
+    use proptest::prelude::*;
+
+    const STEXT: u64 = 0xffff_ffff_8100_0000;
+
+    /// The tables of 5.10 with `count` symbols, `lead` bytes behind the start of an image.
+    fn image(count: usize, lead: usize) -> Vec<u8> {
+        let mut image = vec![0xee; lead];
+        for symbol in 0..count {
+            image.extend_from_slice(&(-1 - 16 * symbol as i32).to_le_bytes());
+        }
+        image.resize(image.len().next_multiple_of(8), 0);
+        image.extend_from_slice(&STEXT.to_le_bytes());
+        image.extend_from_slice(&(count as u64).to_le_bytes());
+        let (names, mut markers) = (image.len(), Vec::new());
+        for symbol in 0..count {
+            if symbol % 256 == 0 {
+                markers.extend_from_slice(&((image.len() - names) as u32).to_le_bytes());
+            }
+            let name = match symbol {
+                0 => "T_stext".to_owned(),
+                _ => format!("tsymbol_{symbol}"),
+            };
+            image.push(name.len() as u8);
+            image.extend_from_slice(name.as_bytes());
+        }
+        image.resize(image.len().next_multiple_of(8), 0);
+        image.extend_from_slice(&markers);
+        image.resize(image.len().next_multiple_of(8), 0);
+        let mut index = Vec::new();
+        let table = image.len();
+        for token in 0..=255_u8 {
+            index.extend_from_slice(&((image.len() - table) as u16).to_le_bytes());
+            // Tokens that no name uses are longer ones in a real table.
+            match token {
+                0 => image.extend_from_slice(b"__"),
+                _ => image.push(token),
+            }
+            image.push(0);
+        }
+        image.resize(image.len().next_multiple_of(8), 0);
+        image.extend_from_slice(&index);
+        image.resize(image.len() + 9000, 0xee);
+        image
+    }
+
+    fn find(image: &[u8]) -> Result<Kallsyms, LinuxError> {
+        let mut ram = ForgedRam::new(96);
+        let pages = image.len().div_ceil(4096) as u64;
+        for page in 0..pages {
+            ram.map(STEXT + page * 4096, 0x8000 + page * 4096);
+        }
+        ram.put(0x8000, image);
+        search(virt(&ram.open()), VirtAddr::new(STEXT))
+    }
+
+    #[test]
+    fn finds_the_tables_by_their_shape() {
+        // G30; three markers and more, on both sides of a full one.
+        for count in [513, 700, 767, 768, 769, 2000] {
+            let found = find(&image(count, 0x2010)).unwrap();
+            assert_eq!(found.len(), count);
+            let last = format!("symbol_{}", count - 1);
+            assert_eq!(
+                found.find(&last).map(|addr| addr.get()),
+                Some(STEXT + 16 * (count as u64 - 1))
+            );
+        }
+    }
+
+    #[test]
+    fn passes_over_digits_that_are_no_tokens() {
+        let mut image = image(600, 0x2010);
+        let place = image.get_mut(0x100..0x100 + DIGITS.len()).unwrap();
+        place.copy_from_slice(DIGITS);
+        assert_eq!(find(&image).unwrap().len(), 600);
+    }
+
+    #[test]
+    fn says_that_nothing_was_found() {
+        assert!(matches!(find(&[0xee; 9000]), Err(LinuxError::Needs { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn any_change_to_the_tables_is_survived(
+            changes in proptest::collection::vec((0x2010_usize..0x7000, any::<u8>()), 1..6),
+        ) {
+            let mut image = image(600, 0x2010);
+            for (at, byte) in changes {
+                if let Some(place) = image.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let _ = find(&image);
+        }
+    }
 }

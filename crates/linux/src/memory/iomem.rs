@@ -113,7 +113,10 @@ pub(crate) fn read_iomem(
     btf: &Btf,
     root: VirtAddr,
 ) -> Result<Iomem, LinuxError> {
-    let layout = Layout::from_btf(btf)?;
+    read_tree(virt, Layout::from_btf(btf)?, root)
+}
+
+fn read_tree(virt: VirtMem<'_>, layout: Layout, root: VirtAddr) -> Result<Iomem, LinuxError> {
     let top = layout.read(virt, root)?;
     let mut resources = Vec::new();
     // What is still to come: siblings further up the tree. No recursion over a target's tree.
@@ -210,5 +213,92 @@ impl Layout {
             sibling: pointer(word(self.sibling)?),
             child: pointer(word(self.child)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forged::{ForgedRam, virt};
+
+    const AT: u64 = 0xffff_8880_0000_0000;
+    const LAYOUT: Layout = Layout {
+        len: 64,
+        start: 0,
+        end: 8,
+        name: 16,
+        flags: 24,
+        sibling: 48,
+        child: 56,
+    };
+
+    /// Start, last, flags, sibling and child (by index; 0, the root, for none) of each resource.
+    type Forged = (u64, u64, u64, u64, u64);
+
+    fn read(resources: &[Forged]) -> Result<Iomem, LinuxError> {
+        let mut ram = ForgedRam::new(16);
+        ram.map(AT, 0x8000);
+        ram.put(0x8f00, b"System RAM\0");
+        let pointer = |index: u64| if index == 0 { 0 } else { AT + index * 64 };
+        for (index, (start, last, flags, sibling, child)) in (0_u64..).zip(resources) {
+            let at = 0x8000 + index * 64;
+            let words = [
+                *start,
+                *last,
+                AT + 0xf00,
+                *flags,
+                0,
+                0,
+                pointer(*sibling),
+                pointer(*child),
+            ];
+            for (word, value) in (0_u64..).zip(words) {
+                ram.put_u64(at + word * 8, value);
+            }
+        }
+        read_tree(virt(&ram.open()), LAYOUT, VirtAddr::new(AT))
+    }
+
+    #[test]
+    fn lists_children_behind_their_parents() {
+        // G56, E16: inclusive ends are converted; only top-level System RAM in use counts.
+        let ram = BUSY_SYSTEM_RAM;
+        let iomem = read(&[
+            (0, 0xffff_ffff, 0, 0, 1),
+            (0x1000, 0x9_fbff, ram, 2, 0),
+            (0x10_0000, 0x1f_ffff, ram, 4, 3),
+            (0x12_0000, 0x13_ffff, ram, 0, 0),
+            (0x20_0000, 0x2f_ffff, 0x200, 0, 0),
+        ])
+        .unwrap();
+        let expected = "00001000-0009fbff : System RAM\n00100000-001fffff : System RAM\n  \
+            00120000-0013ffff : System RAM\n00200000-002fffff : System RAM\n";
+        assert_eq!(iomem.to_string(), expected);
+        let ram: Vec<u64> = iomem.system_ram().map(|range| range.end().get()).collect();
+        assert_eq!(ram, [0x9_fc00, 0x20_0000]);
+    }
+
+    #[test]
+    fn keeps_a_range_that_ends_with_the_address_space() {
+        let iomem = read(&[(0, u64::MAX, 0, 0, 1), (0xfffc_0000, u64::MAX, 0, 0, 0)]).unwrap();
+        assert_eq!(iomem.resources().len(), 1);
+    }
+
+    #[test]
+    fn ends_in_a_tree_that_contains_itself() {
+        // G73: a sibling that leads back, a child that leads back.
+        for (sibling, child) in [(1, 0), (0, 1)] {
+            let result = read(&[(0, 9, 0, 0, 1), (1, 2, 0, sibling, child)]);
+            assert!(
+                matches!(result, Err(LinuxError::TooMany { .. })),
+                "{sibling} {child}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_a_range_that_ends_before_it_starts() {
+        let result = read(&[(0, 9, 0, 0, 1), (9, 3, 0, 0, 0)]);
+        assert!(matches!(result, Err(LinuxError::Malformed { .. })));
     }
 }
