@@ -32,6 +32,7 @@
 extern crate alloc;
 
 mod destination;
+mod fail_usercopy;
 mod iter;
 mod page_source;
 mod plain;
@@ -40,6 +41,7 @@ mod progress;
 pub mod scripted;
 
 pub use destination::Destination;
+pub use fail_usercopy::{FailUsercopy, FaultAttr, FaultAttrError, FaultInjector};
 pub use iter::{IovIter, IovIterState, MAX_RW_COUNT, MAX_STALLED_TURNS, Piece, RevertError};
 pub use page_source::PageSource;
 pub use plain::Plain;

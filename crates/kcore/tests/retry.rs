@@ -10,7 +10,9 @@
 
 use vread_addr::{ByteLen, FileOffset, PageCount, VirtAddr, VirtRange};
 use vread_iov_iter::scripted::{Granularity, PageKind, Scripted, UserSpace};
-use vread_iov_iter::{IovIter, Progress, Stop};
+use vread_iov_iter::{
+    Destination, FailUsercopy, FaultAttr, FaultInjector, IovIter, PageSource, Plain, Progress, Stop,
+};
 use vread_kcore::{
     ElfMachine, KcoreImage, MAX_STALLED_TURNS, OffsetRule, ReadOptions, arena_segments,
     read_kcore_iter,
@@ -51,7 +53,10 @@ impl Source {
     }
 
     /// Fills `iter` from the area's byte `from` on, with our loop.
-    fn read(&self, iter: &mut IovIter<'_, Scripted<'_>>, from: usize) -> Progress {
+    fn read<D: Destination>(&self, iter: &mut IovIter<'_, D>, from: usize) -> Progress
+    where
+        HeapFrames: PageSource<D>,
+    {
         let area = self.image.offset_of(self.area).unwrap();
         let at: FileOffset = area.checked_add(ByteLen::from_usize(from)).unwrap();
         read_kcore_iter(&self.image, &self.arena, iter, at, ReadOptions::default()).unwrap()
@@ -362,6 +367,31 @@ fn page_that_is_evicted_for_long_is_waited_for() {
     let progress = source.read(&mut iter, 0);
     assert_eq!(progress, Progress::copied(ByteLen::from_usize(CHUNK)));
     assert_eq!(space.counts().turns, lost + 1);
+}
+
+#[test]
+fn injected_faults_are_retried() {
+    // I28, K43: endless only if the fault fires every time, and then it ends here (K45).
+    let source = Source::new();
+    let mut attr: FaultAttr = "1,60,0,-1".parse().unwrap();
+    for (seed, probability) in [(1, 60), (2, 90), (3, 100)] {
+        attr.probability = probability;
+        let injector = FaultInjector::new(attr, seed);
+        let mut buffer = vec![0; 2 * CHUNK];
+        let mut segments: Vec<_> = buffer
+            .chunks_mut(100)
+            .map(|bytes| FailUsercopy::new(Plain::new(bytes), &injector))
+            .collect();
+        let mut iter = IovIter::iovec(&mut segments);
+        let progress = source.read(&mut iter, 0);
+        if probability < 100 {
+            assert_eq!(progress, Progress::copied(ByteLen::from_usize(2 * CHUNK)));
+            assert!(buffer == source.bytes);
+        } else {
+            assert_eq!(progress.advanced(), ByteLen::ZERO);
+            assert_eq!(progress.stopped, Some(Stop::DestFault));
+        }
+    }
 }
 
 #[test]

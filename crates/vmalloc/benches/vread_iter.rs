@@ -7,10 +7,12 @@
     reason = "small numbers of the bench's own"
 )]
 
+use std::cell::Cell;
+
 use divan::Bencher;
 use divan::counter::BytesCount;
-use vread_addr::{ByteLen, PageCount, Pfn, VirtAddr, VirtRange};
-use vread_iov_iter::{IovIter, Plain};
+use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
+use vread_iov_iter::{Destination, IovIter, PageSource, Plain, Progress, SourceFailure};
 use vread_vmalloc::{Arena, FrameProvider, HeapFrames, vread_iter};
 
 const PAGE: u64 = 4096;
@@ -20,29 +22,64 @@ fn main() {
     divan::main();
 }
 
-/// Page numbers in an order without neighbours: a stride that shares no factor with a power of two.
-fn scattered(pages: u64) -> impl Iterator<Item = u64> {
-    (0..pages).map(move |n| (n * 1657) % pages)
+/// Frames full of bytes that nobody writes any more: a source without a lock of its own, as RAM is.
+struct Frozen {
+    frames: Vec<Box<[u8; 4096]>>,
+    taken: Cell<u64>,
+}
+
+impl Frozen {
+    fn new(pages: u64) -> Self {
+        let frame = |n: u64| Box::new([u8::try_from(n % 251).unwrap(); 4096]);
+        Self {
+            frames: (0..pages).map(frame).collect(),
+            taken: Cell::new(0),
+        }
+    }
+
+    /// Frame numbers in an order without neighbours: a stride that shares no factor with a power of two.
+    fn scattered(&self, n: u64) -> u64 {
+        n * 1657 % ByteLen::from_usize(self.frames.len()).get()
+    }
+}
+
+impl FrameProvider for Frozen {
+    fn total(&self) -> PageCount {
+        PageCount::new(ByteLen::from_usize(self.frames.len()).get())
+    }
+    fn alloc_frame(&self) -> Option<Pfn> {
+        let n = self.taken.replace(self.taken.get() + 1);
+        Some(Pfn::new(self.scattered(n)))
+    }
+    fn free_frame(&self, _frame: Pfn) {}
+    fn write_frame(&self, _: Pfn, _: ByteLen, _: &[u8]) -> Result<(), SourceFailure> {
+        Err(SourceFailure::Gone)
+    }
+}
+
+impl<D: Destination> PageSource<D> for Frozen {
+    fn copy_run_to_iter_nofault(
+        &self,
+        start: PhysAddr,
+        len: ByteLen,
+        iter: &mut IovIter<'_, D>,
+    ) -> Progress {
+        // No two frames of an area are neighbours, so that a run is a page.
+        let frame = usize::try_from(Pfn::containing(start).get()).unwrap();
+        let offset = start.page_offset().to_usize_clamped();
+        let page = &self.frames[frame][offset..offset + len.to_usize_clamped()];
+        Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(page))).or_dest_fault(len)
+    }
+}
+
+fn window(len: u64) -> VirtRange {
+    VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), ByteLen::new(len)).unwrap()
 }
 
 /// An arena with one area of `pages` pages, whose frames are scattered.
-fn arena(pages: u64) -> (Arena<HeapFrames>, VirtAddr) {
-    let start = VirtAddr::new(0xffff_c900_0000_0000);
-    let window = VirtRange::from_len(start, ByteLen::new(1 << 30)).unwrap();
-    let frames = HeapFrames::new(PageCount::new(pages));
-    // Frames are handed out in the order in which they were freed last.
-    let all: Vec<Pfn> = (0..pages).map(|_| frames.alloc_frame().unwrap()).collect();
-    for n in scattered(pages) {
-        frames.free_frame(all[usize::try_from(n).unwrap()]);
-    }
-    let arena: Arena<HeapFrames> = Arena::new(window, frames).unwrap();
+fn arena(pages: u64) -> (Arena<Frozen>, VirtAddr) {
+    let arena: Arena<Frozen> = Arena::new(window(1 << 30), Frozen::new(pages)).unwrap();
     let area = arena.vmalloc(ByteLen::new(pages * PAGE)).unwrap();
-    for page in 0..pages {
-        let at = area.wrapping_add(ByteLen::new(page * PAGE));
-        arena
-            .write(at, &[u8::try_from(page % 251).unwrap(); 4096])
-            .unwrap();
-    }
     (arena, area)
 }
 
@@ -50,21 +87,18 @@ fn buffer(pages: u64) -> Vec<u8> {
     vec![1; usize::try_from(pages * PAGE).unwrap()]
 }
 
-/// The rival: nothing but the copies, a page each, from pages allocated in the same way.
+/// The rival: nothing but the copies of the same pages, a page each, in the same order.
 #[divan::bench(args = SIZES)]
 fn plain_page_copies(bencher: Bencher<'_, '_>, pages: u64) {
-    let mut memory: Vec<Box<[u8; 4096]>> = (0..pages)
-        .map(|n| Box::new([u8::try_from(n % 251).unwrap(); 4096]))
+    let frames = Frozen::new(pages);
+    let order: Vec<&[u8; 4096]> = (0..pages)
+        .map(|n| &*frames.frames[usize::try_from(frames.scattered(n)).unwrap()])
         .collect();
-    let order: Vec<u64> = scattered(pages).collect();
-    for (n, other) in (0..).zip(order) {
-        memory.swap(n, usize::try_from(other).unwrap());
-    }
     let mut buffer = buffer(pages);
     bencher
         .counter(BytesCount::new(pages * PAGE))
         .bench_local(|| {
-            for (page, target) in memory.iter().zip(buffer.chunks_exact_mut(4096)) {
+            for (page, target) in order.iter().zip(buffer.chunks_exact_mut(4096)) {
                 target.copy_from_slice(page.as_slice());
             }
             divan::black_box(&mut buffer);
@@ -75,12 +109,39 @@ fn plain_page_copies(bencher: Bencher<'_, '_>, pages: u64) {
 #[divan::bench(args = SIZES)]
 fn vread_iter_into_a_buffer(bencher: Bencher<'_, '_>, pages: u64) {
     let (arena, area) = arena(pages);
+    read_into_a_buffer(bencher, &arena, area, pages);
+}
+
+/// Ours, over frames that can be written and freed meanwhile: a lock a page on top.
+#[divan::bench(args = SIZES)]
+fn vread_iter_over_heap_frames(bencher: Bencher<'_, '_>, pages: u64) {
+    let frames = HeapFrames::new(PageCount::new(pages));
+    // Frames are handed out in the order in which they were freed last.
+    let all: Vec<Pfn> = (0..pages).map(|_| frames.alloc_frame().unwrap()).collect();
+    for n in 0..pages {
+        frames.free_frame(all[usize::try_from(n * 1657 % pages).unwrap()]);
+    }
+    let arena: Arena<HeapFrames> = Arena::new(window(1 << 30), frames).unwrap();
+    let area = arena.vmalloc(ByteLen::new(pages * PAGE)).unwrap();
+    for page in 0..pages {
+        let at = area.wrapping_add(ByteLen::new(page * PAGE));
+        arena
+            .write(at, &[u8::try_from(page % 251).unwrap(); 4096])
+            .unwrap();
+    }
+    read_into_a_buffer(bencher, &arena, area, pages);
+}
+
+fn read_into_a_buffer<P>(bencher: Bencher<'_, '_>, arena: &Arena<P>, area: VirtAddr, pages: u64)
+where
+    P: FrameProvider + for<'a> PageSource<Plain<'a>>,
+{
     let mut buffer = buffer(pages);
     let len = ByteLen::new(pages * PAGE);
     bencher.counter(BytesCount::new(len.get())).bench_local(|| {
         let mut segment = Plain::new(&mut buffer);
         let mut iter = IovIter::ubuf(&mut segment);
-        let progress = vread_iter(&arena, &mut iter, area, len);
+        let progress = vread_iter(arena, &mut iter, area, len);
         assert_eq!(progress.copied, len);
     });
 }
@@ -135,9 +196,8 @@ fn vmalloc_and_vfree_among(bencher: Bencher<'_, '_>, areas: u64) {
 
 /// An arena with so many areas, all without pages.
 fn crowd(areas: u64) -> Arena<HeapFrames> {
-    let start = VirtAddr::new(0xffff_c900_0000_0000);
-    let window = VirtRange::from_len(start, ByteLen::new(1 << 40)).unwrap();
-    let arena: Arena<HeapFrames> = Arena::new(window, HeapFrames::new(PageCount::new(8))).unwrap();
+    let frames = HeapFrames::new(PageCount::new(8));
+    let arena: Arena<HeapFrames> = Arena::new(window(1 << 40), frames).unwrap();
     for _ in 0..areas {
         arena.get_vm_area_sparse(ByteLen::new(1)).unwrap();
     }
