@@ -32,7 +32,7 @@ enum Kind {
     Stored,
 }
 
-/// Whether mincore(2) tells the truth about mappings of a file.
+/// Whether mincore(2) tells which pages of a file hold something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Residency {
     Told,
@@ -55,8 +55,9 @@ impl BackingFile {
             Ok(stat) if stat.f_type == HUGETLBFS_MAGIC => Kind::Huge,
             _ => Kind::Stored,
         };
-        // Of huge pages it tells only which ones we have touched ourselves.
-        let residency = if kind != Kind::Huge && is_residency_told(&file) {
+        // Of huge pages it tells only which ones we have touched ourselves; of a stored file, which ones are
+        // cached, holes among them.
+        let residency = if kind == Kind::Memory && is_residency_told(&file) {
             Residency::Told
         } else {
             Residency::Hidden
