@@ -1,17 +1,11 @@
 use std::sync::Arc;
 
-use vread_addr::{ByteLen, VirtAddr, VirtRange};
+use vread_addr::{VirtAddr, VirtRange};
 
 use super::Kernel;
-use crate::fields::{u64_at, until_nul};
-use crate::list::walk_list;
+use super::generated::{Generated, Maker};
 use crate::modules::{Module, ModuleLayout, read_modules};
 use crate::{Kallsyms, LinuxError, Symbol, SymbolOffset};
-
-/// The most symbols of generated code.
-const MAX_BPF_SYMBOLS: usize = 1 << 16;
-/// The most bytes of a `struct bpf_ksym`.
-const MAX_KSYM_LEN: usize = 4096;
 
 /// All symbols of a kernel at one moment: the image's, those of its modules, and those of code that
 /// it generated; what `/proc/kallsyms` lists, in its order.
@@ -22,13 +16,6 @@ pub struct Symbols<'k> {
     image_range: Option<VirtRange>,
     modules: Vec<Module>,
     generated: Vec<Generated>,
-}
-
-/// A piece of generated code (`struct bpf_ksym`).
-#[derive(Debug)]
-struct Generated {
-    range: VirtRange,
-    name: String,
 }
 
 impl Kernel {
@@ -72,49 +59,6 @@ impl Kernel {
             generated,
         })
     }
-
-    /// What the BPF compiler has registered, in its order.
-    fn generated_code(&self) -> Result<Vec<Generated>, LinuxError> {
-        let Some(head) = self.need_kallsyms()?.find("bpf_kallsyms") else {
-            return Ok(Vec::new());
-        };
-        let btf = self.need_btf()?;
-        let offset = |name: &'static str| btf.offset_of(name).ok_or(LinuxError::NoType { name });
-        let size = btf.size_of_struct("bpf_ksym").unwrap_or_default();
-        let len = size.to_usize_clamped().min(MAX_KSYM_LEN);
-        let [start, end, name] = [
-            offset("bpf_ksym.start")?,
-            offset("bpf_ksym.end")?,
-            offset("bpf_ksym.name")?,
-        ]
-        .map(ByteLen::to_usize_clamped);
-        let node_at = offset("bpf_ksym.lnode")?;
-        let mut found = Vec::new();
-        walk_list(
-            self.virt(),
-            "the BPF symbols",
-            head,
-            MAX_BPF_SYMBOLS,
-            |node| {
-                let Some(at) = node.checked_sub(node_at) else {
-                    return Ok(());
-                };
-                let bytes = self.virt().read_vec(at, len)?;
-                let word = |at| u64_at(&bytes, at).map(VirtAddr::new);
-                let range = word(start).zip(word(end));
-                let range = range.and_then(|(start, end)| VirtRange::new(start, end));
-                let text = until_nul(bytes.get(name..).unwrap_or_default());
-                if let Some(range) = range {
-                    found.push(Generated {
-                        range,
-                        name: String::from_utf8_lossy(text).into_owned(),
-                    });
-                }
-                Ok(())
-            },
-        )?;
-        Ok(found)
-    }
 }
 
 impl Symbols<'_> {
@@ -130,12 +74,11 @@ impl Symbols<'_> {
                 module: Some(Arc::clone(&name)),
             })
         };
-        let bpf: Arc<str> = "bpf".into();
-        let generated = self.generated.iter().map(move |code| Symbol {
+        let generated = self.generated.iter().map(|code| Symbol {
             addr: code.range.start(),
             letter: 't',
             name: code.name.clone(),
-            module: Some(Arc::clone(&bpf)),
+            module: Some(code.maker.module().into()),
         });
         let modules = self.modules.iter().flat_map(of_module);
         self.image.iter().chain(modules).chain(generated)
@@ -176,15 +119,17 @@ impl Symbols<'_> {
         if let Some(module) = module {
             return in_module(module);
         }
-        let code = self
+        // The kernel names no address by the pages of its probes.
+        let mut named = self
             .generated
             .iter()
-            .find(|code| code.range.contains(addr))?;
+            .filter(|code| code.maker != Maker::Kprobes);
+        let code = named.find(|code| code.range.contains(addr))?;
         Some(SymbolOffset {
             name: code.name.clone(),
             offset: addr.checked_offset_from(code.range.start())?,
             size: code.range.len(),
-            module: Some("bpf".into()),
+            module: Some(code.maker.module().into()),
         })
     }
 

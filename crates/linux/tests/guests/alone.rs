@@ -13,12 +13,13 @@ use vread_linux::{Kernel, PagingLevels};
 use vread_physmem::PhysMem;
 
 use crate::says::assert_same_vmallocinfo;
-use crate::seen::Seen;
+use crate::seen::{Seen, attach};
 
 /// A name and the test.
 type Test = (&'static str, fn(KernelRelease));
 
-pub(crate) const TESTS: [Test; 3] = [
+pub(crate) const TESTS: [Test; 4] = [
+    ("lists_generated_code", lists_generated_code),
     (
         "withholds_pages_that_a_balloon_took",
         withholds_pages_that_a_balloon_took,
@@ -180,4 +181,47 @@ fn counts_pages_by_node(release: KernelRelease) {
     for map in maps {
         guest.close_bpf_map(map).unwrap();
     }
+}
+
+/// What the kernel adds to `/proc/kallsyms` while it runs: trampolines of the tracer, pages of probes.
+fn lists_generated_code(release: KernelRelease) {
+    const TRACING: &str = "/sys/kernel/tracing";
+    let guest = Guest::boot(&GuestConfig::new(release).backend(Backend::File)).unwrap();
+    let mounted = guest
+        .run(&["/bin/busybox", "mount", "-t", "tracefs", "none", TRACING])
+        .unwrap();
+    assert_eq!(mounted.code, Some(0), "{mounted:?}");
+    let write = |file: &str, text: &str| guest.write(&format!("{TRACING}/{file}"), text);
+    write("set_ftrace_filter", "vfs_write").unwrap();
+    write("current_tracer", "function").unwrap();
+    // Instructions behind the start of a function that is never called. The kernel refuses an offset that
+    // is not the start of one, and takes that of the tracer's own call for itself.
+    let probes = format!(
+        "cd {TRACING}; for n in $(seq 4 32); do echo p:n$n emergency_restart+$n >> kprobe_events; done; \
+         echo 1 > events/kprobes/enable"
+    );
+    guest.run(&["/bin/busybox", "sh", "-c", &probes]).unwrap();
+    let kernel = attach(&guest);
+    let theirs = guest.read_text("/proc/kallsyms").unwrap();
+    for name in ["__builtin__ftrace", "__builtin__kprobes"] {
+        assert!(
+            theirs.contains(&format!("\t[{name}]")),
+            "the guest has no {name}"
+        );
+    }
+    let ours: String = kernel
+        .symbols()
+        .unwrap()
+        .iter()
+        .map(|symbol| format!("{symbol}\n"))
+        .collect();
+    let tail = |text: &str| {
+        text.lines()
+            .rev()
+            .take(10)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tail(&ours), tail(&theirs));
+    assert!(ours == theirs);
 }
