@@ -5,7 +5,10 @@
 //! for all that is not there or must not be touched. It takes what it needs through two small traits:
 //! [`VmapSpace`] (which area comes next, which pages are behind this address) and
 //! [`PageSource`](vread_iov_iter::PageSource) (the bytes of those pages). A guest's kernel seen from
-//! outside, and somebody's own kernel answer the same two questions.
+//! outside, somebody's own kernel and the [`Arena`] answer the same two questions.
+//!
+//! The [`Arena`] is vmalloc space of one's own, with Linux's rules: it allocates, maps, resizes and
+//! frees areas while others read them. Its documentation has a running example.
 //!
 //! The crate knows nothing of page tables, guests, files or processes; it is `no_std` and has no
 //! unsafe code. Facts are cited by the ids of the behavioural specification (`V…`, `R…`).

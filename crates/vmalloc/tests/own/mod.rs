@@ -66,6 +66,28 @@ pub fn fill(arena: &Arena<HeapFrames>, addr: VirtAddr, count: u8, first: u8) {
     }
 }
 
+/// Frames of the caller's, full of `first`, `first + 1` and so on.
+pub fn take(arena: &Arena<HeapFrames>, count: u8, first: u8) -> Vec<Pfn> {
+    (0..count)
+        .map(|n| {
+            let frame = arena.frames().alloc_frame().unwrap();
+            let content = [first + n; 4096];
+            arena
+                .frames()
+                .write_frame(frame, ByteLen::ZERO, &content)
+                .unwrap();
+            frame
+        })
+        .collect()
+}
+
+/// Gives them back.
+pub fn put(arena: &Arena<HeapFrames>, frames: Vec<Pfn>) {
+    frames
+        .into_iter()
+        .for_each(|frame| arena.frames().free_frame(frame));
+}
+
 /// That nothing is left: no area, no frame, and all of the window is free.
 pub fn check_empty(arena: &Arena<HeapFrames>) {
     assert_eq!(arena.areas(), []);
