@@ -172,3 +172,51 @@ address! {
     /// A position in a file.
     FileOffset
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOP: VirtAddr = VirtAddr::new(u64::MAX);
+
+    #[test]
+    fn moves_only_within_the_space() {
+        let len = ByteLen::new;
+        assert_eq!(TOP.checked_add(len(0)), Some(TOP));
+        assert_eq!(TOP.checked_add(len(1)), None);
+        assert_eq!(VirtAddr::new(5).checked_sub(len(5)), Some(VirtAddr::new(0)));
+        assert_eq!(VirtAddr::new(5).checked_sub(len(6)), None);
+        assert_eq!(VirtAddr::new(5).checked_offset_from(VirtAddr::new(6)), None);
+        assert_eq!(TOP.wrapping_add(len(3)), VirtAddr::new(2));
+        assert_eq!(VirtAddr::new(2).wrapping_offset_from(TOP), len(3));
+    }
+
+    #[test]
+    fn counts_the_bytes_to_the_top() {
+        assert_eq!(TOP.bytes_to_top(), ByteLen::new(1));
+        assert_eq!(VirtAddr::new(u64::MAX - 4095).bytes_to_top(), PAGE_SIZE);
+        // 2^64 has no representation.
+        assert_eq!(VirtAddr::new(0).bytes_to_top(), ByteLen::new(u64::MAX));
+    }
+
+    #[test]
+    fn aligns_up_to_a_power_of_two() {
+        let align = |addr: u64, align: u64| {
+            let aligned = VirtAddr::new(addr).checked_align_up(ByteLen::new(align));
+            aligned.map(VirtAddr::get)
+        };
+        assert_eq!(align(0, 8), Some(0));
+        assert_eq!(align(1, 8), Some(8));
+        assert_eq!(align(8, 8), Some(8));
+        assert_eq!(align(5, 1), Some(5));
+        assert_eq!(align(u64::MAX - 7, 8), Some(u64::MAX - 7));
+        assert_eq!(align(u64::MAX - 6, 8), None);
+        let page = |addr: u64| {
+            VirtAddr::new(addr)
+                .checked_page_align_up()
+                .map(VirtAddr::get)
+        };
+        assert_eq!((page(1), page(4096)), (Some(4096), Some(4096)));
+        assert_eq!(page(u64::MAX - 4094), None);
+    }
+}

@@ -147,3 +147,15 @@ fn discard_swallows_the_clamped_length() {
     assert_eq!(iter.count(), 0);
     assert_eq!(iter.copy_to_iter(&[1; 4]), 0);
 }
+
+#[test]
+fn any_number_of_segments_is_a_buffer() {
+    // I41: Linux imports up to 1024; the bound is the system call's and not the iterator's.
+    let space = UserSpace::new(&[10_000], 0).resident();
+    for count in [0, 1, 1024, 1025, 5000] {
+        let mut segments = space.segments(&vec![2; count]);
+        let mut iter = IovIter::iovec(&mut segments);
+        assert_eq!(iter.count(), 2 * count);
+        assert_eq!(iter.copy_to_iter(&vec![7; 10_000]), 2 * count);
+    }
+}

@@ -407,3 +407,52 @@ fn page_that_lies_ends_the_read() {
     let limit = usize::try_from(MAX_STALLED_TURNS).unwrap();
     assert!((limit..=limit + 2).contains(&space.counts().turns));
 }
+
+/// A buffer that is not there; to make it so, the area that is being read is freed.
+struct Freeing<'a> {
+    arena: &'a Arena<HeapFrames>,
+    area: VirtAddr,
+    resident: usize,
+    bytes: Vec<u8>,
+}
+
+impl Destination for Freeing<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+    fn copy_nofault(&mut self, at: usize, src: &[u8]) -> usize {
+        let len = src.len().min(self.resident.saturating_sub(at));
+        self.bytes[at..at + len].copy_from_slice(&src[..len]);
+        len
+    }
+    fn zero_nofault(&mut self, at: usize, len: usize) -> usize {
+        self.copy_nofault(at, &vec![0; len])
+    }
+    fn fault_in_writeable(&mut self, _at: usize, _len: usize) -> usize {
+        if self.arena.vfree(self.area).is_ok() {
+            self.resident = self.bytes.len();
+        }
+        0
+    }
+}
+
+#[test]
+fn nothing_is_held_while_the_buffer_is_faulted_in() {
+    // K1, K46, R28: what makes a page resident may wait for whoever frees the area. With a lock held this
+    // would never return.
+    let source = Source::new();
+    let mut buffer = Freeing {
+        arena: &source.arena,
+        area: source.area,
+        resident: 5000,
+        bytes: vec![0xee; 2 * CHUNK],
+    };
+    let mut iter = IovIter::ubuf(&mut buffer);
+    let progress = source.read(&mut iter, 0);
+    // What arrived before is the area's; what came afterwards is the hole that it left.
+    assert_eq!(progress.copied, ByteLen::new(5000));
+    assert_eq!(progress.zeroed, ByteLen::from_usize(2 * CHUNK - 5000));
+    assert_eq!(progress.stopped, None);
+    assert!(buffer.bytes[..5000] == source.bytes[..5000]);
+    assert!(buffer.bytes[5000..].iter().all(|byte| *byte == 0));
+}
