@@ -44,6 +44,21 @@ fn ram() -> Ram {
     for at in (0..LEN).step_by(block.len()) {
         file.write_all_at(&block, at as u64).unwrap();
     }
+    let ram = Ram {
+        mem: open(&file),
+        plain: map_plain(&file),
+        file,
+    };
+    // Everything is mapped and known on both sides.
+    let mut sink = vec![0; 1 << 20];
+    for at in (0..LEN).step_by(1 << 20) {
+        copy_plain(&ram, at, &mut sink);
+        copy_nofault(&ram, at, &mut sink);
+    }
+    ram
+}
+
+fn open(file: &File) -> PhysMem {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // Two ranges, as below and above the hole of a PC.
     let half = LEN as u64 / 2;
@@ -52,27 +67,59 @@ fn ram() -> Ram {
         (range(0), FileOffset::new(0)),
         (range(1 << 32), FileOffset::new(half)),
     ];
-    let mem = PhysMem::from_file(path, &ranges).unwrap();
-    // SAFETY: a new mapping, which lives as long as the bench.
-    let plain = unsafe {
+    PhysMem::from_file(path, &ranges).unwrap()
+}
+
+/// A plain mapping, which lives as long as the bench unless it is undone.
+fn map_plain(file: &File) -> *const u8 {
+    // SAFETY: a new mapping.
+    let base = unsafe {
         mm::mmap(
             ptr::null_mut(),
             LEN,
             ProtFlags::READ,
             MapFlags::SHARED,
-            &file,
+            file,
             0,
         )
     };
-    let plain = plain.unwrap().cast_const().cast();
-    let ram = Ram { file, mem, plain };
-    // Everything is mapped and known on both sides.
-    let mut sink = vec![0; 1 << 20];
-    for at in (0..LEN).step_by(1 << 20) {
-        copy_plain(&ram, at, &mut sink);
-        copy_nofault(&ram, at, &mut sink);
-    }
-    ram
+    base.unwrap().cast_const().cast()
+}
+
+/// All of it once, through a new mapping: what a dump does.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn first_scan_memcpy(bencher: Bencher<'_, '_>) {
+    let ram = ram();
+    let mut bytes = vec![0; 1 << 20];
+    bencher.counter(BytesCount::new(LEN)).bench_local(|| {
+        let fresh = Ram {
+            plain: map_plain(&ram.file),
+            file: ram.file.try_clone().unwrap(),
+            mem: open(&ram.file),
+        };
+        for at in (0..LEN).step_by(1 << 20) {
+            copy_plain(&fresh, at, &mut bytes);
+        }
+        // SAFETY: the mapping of this turn.
+        unsafe { mm::munmap(fresh.plain.cast_mut().cast(), LEN) }.unwrap();
+    });
+}
+
+/// The same through a new `PhysMem`.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn first_scan_copy_run(bencher: Bencher<'_, '_>) {
+    let ram = ram();
+    let mut bytes = vec![0; 1 << 20];
+    bencher.counter(BytesCount::new(LEN)).bench_local(|| {
+        let fresh = Ram {
+            plain: ram.plain,
+            file: ram.file.try_clone().unwrap(),
+            mem: open(&ram.file),
+        };
+        for at in (0..LEN).step_by(1 << 20) {
+            copy_nofault(&fresh, at, &mut bytes);
+        }
+    });
 }
 
 fn phys(at: usize) -> PhysAddr {

@@ -76,14 +76,33 @@ impl MappedRam {
     pub(crate) fn run(&self, position: usize, limit: usize) -> Result<Run, SourceFailure> {
         let mut limit = limit;
         if limit >= FRESH_FROM && self.file.residency() == Residency::Told {
-            self.pages.refresh(position, |page, out| {
-                self.mapping.residency(page << PAGE_SHIFT, out)
-            });
+            self.pages
+                .refresh(position, |page, out| self.exists(page, out));
             // What is known of the next window may be old.
             limit = limit.min(Pages::left_in_window(position));
         }
         self.pages
             .run(position, limit, |page, limit| self.ask(page, limit))
+    }
+
+    /// Which pages from `page` on exist, one byte each, its lowest bit set if so; as many as are told.
+    fn exists<'o>(&self, page: usize, out: &'o mut [u8]) -> &'o [u8] {
+        // Nothing known means that we have never mapped them; most often they are all of one kind.
+        if !self.pages.is_known(page << PAGE_SHIFT) {
+            // WRAP: it could be mapped, so it lies in the file's range.
+            let at = self.first.wrapping_add(ByteLen::new(pages::in_bytes(page)));
+            let len = ByteLen::new(pages::in_bytes(out.len()));
+            let count = system_read::count_pages(self.file.file(), at, len);
+            if let Some(all) = count.and_then(|count| match count {
+                0 => Some(0),
+                count if pages::in_bytes(1).saturating_mul(count) == len.get() => Some(1),
+                _ => None,
+            }) {
+                out.fill(all);
+                return out;
+            }
+        }
+        self.mapping.residency(page << PAGE_SHIFT, out)
     }
 
     /// Copies `len` bytes of content at `position` into `iter`.

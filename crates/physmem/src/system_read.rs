@@ -1,15 +1,17 @@
-//! System calls that fill a reader's segments: out of another process, or out of a file.
+//! System calls that fill a reader's segments, out of another process or out of a file; and one that tells
+//! what a file has in memory.
 #![expect(
     unsafe_code,
-    reason = "process_vm_readv and preadv write through raw pointers into the reader's segments"
+    reason = "process_vm_readv and preadv write through raw pointers into the reader's segments; \
+              cachestat has no safe wrapper anywhere yet"
 )]
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use libc::{c_int, c_ulong, iovec};
+use libc::{c_int, c_long, c_ulong, iovec};
 use rustix::process::Pid;
-use vread_addr::{FileOffset, VirtAddr};
+use vread_addr::{ByteLen, FileOffset, VirtAddr};
 use vread_iov_iter::IovIter;
 use vread_nofault::UserBuf;
 
@@ -102,4 +104,50 @@ pub(crate) fn read_file_to_iter(
     //         `UserBuf` may be overwritten; `iter` is still borrowed, so nobody else does.
     let returned = unsafe { libc::preadv(file.as_raw_fd(), table.as_ptr(), count, at) };
     segments::step_of(returned)
+}
+
+/// How many pages of a memory file's range exist, in memory or swapped out; `None` where the system does not
+/// tell (before Linux 6.5, or for a file that is somebody else's).
+///
+/// mincore(2) tells the same page by page, and takes several times as long for pages that we have not
+/// mapped yet.
+pub(crate) fn count_pages(file: &File, at: FileOffset, len: ByteLen) -> Option<u64> {
+    /// The same number for every architecture.
+    const CACHESTAT: c_long = 451;
+    /// `struct cachestat_range` of `linux/mman.h`.
+    #[repr(C)]
+    struct Range {
+        offset: u64,
+        len: u64,
+    }
+    /// `struct cachestat` of `linux/mman.h`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Counts {
+        cache: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    // A length of 0 would mean: to the end.
+    if len.is_zero() {
+        return None;
+    }
+    let range = Range {
+        offset: at.get(),
+        len: len.get(),
+    };
+    let mut counts = Counts::default();
+    // SAFETY: both point to values of the form that the call expects; no flags.
+    let status = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            &raw const range,
+            &raw mut counts,
+            0,
+        )
+    };
+    (status == 0).then(|| counts.cache.saturating_add(counts.evicted))
 }
