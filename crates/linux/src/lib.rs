@@ -15,6 +15,30 @@
 //! taken as hostile here: copied first, checked then, with a limit on every list and table. What comes
 //! out is checked types. The crate does not know how the memory is reached, nor who asks.
 //!
+//! ```
+//! use vread_addr::{ByteLen, FileOffset, PhysAddr, PhysRange};
+//! use vread_linux::{AttachError, Kernel};
+//! use vread_physmem::PhysMem;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("ram");
+//! # std::fs::write(&path, vec![0; 0x10_0000])?;
+//! let ram = PhysRange::from_len(PhysAddr::new(0), ByteLen::new(0x10_0000)).ok_or("it wraps")?;
+//! let mem = PhysMem::from_file(&path, &[(ram, FileOffset::new(0))])?;
+//! match Kernel::attach(mem) {
+//!     Ok(kernel) => {
+//!         println!("{} after {:?}", kernel.release(), kernel.times().total());
+//!         for line in kernel.vmallocinfo()? {
+//!             println!("{line}");
+//!         }
+//!     }
+//!     // As here, where the machine is blank.
+//!     Err(AttachError::NotLinux { scanned }) => assert_eq!(scanned, ByteLen::new(0x10_0000)),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Facts are cited by the ids of the behavioural specification (`N…`, `G…`, `V…`, `E…`).
 #![forbid(unsafe_code)]
 #![cfg_attr(
