@@ -7,6 +7,7 @@
     reason = "runs on our own source and on guests of our own making, never in the product"
 )]
 
+mod bench;
 mod demo;
 mod guest;
 mod test;
@@ -27,6 +28,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure vread beside its rivals, on a real guest and alone
+    Bench(bench::Arguments),
     /// Show the main job on a real guest
     Demo,
     /// Boot a test guest and keep it until Ctrl-C
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<()> {
     match command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo => demo::run(),
         Command::Guest(arguments) => guest::run(arguments),
         Command::Test(arguments) => test::run(arguments),

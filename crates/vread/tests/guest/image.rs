@@ -120,8 +120,8 @@ pub(crate) fn bytes_equal_the_guests_own_kcore(guest: &Guest) {
     for region in Region::ALL {
         let index = region as usize;
         println!(
-            "{region:?}: {} equal, {} undecided",
-            equal[index], undecided[index]
+            "{region:?}: {} equal, {} changed, {} changed only while the guest read",
+            equal[index], moved[index], busy[index]
         );
         assert!(equal[index] > 0, "no range of {region:?} was compared");
     }

@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: every figure beside a rival or a limit, in one run.
+
+use anyhow::{Context as _, ensure};
+use std::process::Command;
+use vread_guests::ensure_packages;
+
+use crate::workspace;
+
+const PACKAGES: [&str; 2] = ["fuse3", "qemu-system-x86"];
+
+/// Package and bench: the whole way first, then each hot copy alone.
+const BENCHES: [(&str, &str); 5] = [
+    ("vread", "guest"),
+    ("vread-kcore-fuse", "sequential"),
+    ("vread-physmem", "read"),
+    ("vread-nofault", "copy"),
+    ("vread-vmalloc", "vread_iter"),
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the bench of this package, such as vread or vread-nofault
+    #[arg(long)]
+    package: Option<String>,
+    /// Words for the bench itself, such as vmalloc for the one of package vread
+    #[arg(last = true)]
+    words: Vec<String>,
+}
+
+/// Runs the benches one after another.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    ensure_packages(&PACKAGES)?;
+    let chosen = BENCHES.iter().filter(|(package, _)| {
+        arguments
+            .package
+            .as_deref()
+            .is_none_or(|only| only == *package)
+    });
+    let mut ran = false;
+    for (package, bench) in chosen {
+        println!("\n== {package}: {bench}");
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(workspace::root())
+            .args([
+                "bench",
+                "--quiet",
+                "--package",
+                package,
+                "--bench",
+                bench,
+                "--",
+            ])
+            .args(&arguments.words)
+            .status()
+            .context("cargo cannot be started")?;
+        ensure!(
+            status.success(),
+            "cargo bench of {package} ended with {status}"
+        );
+        ran = true;
+    }
+    ensure!(
+        ran,
+        "no such package; one of {:?}",
+        BENCHES.map(|(package, _)| package)
+    );
+    Ok(())
+}
