@@ -2,7 +2,7 @@ use vread_addr::{PhysAddr, VirtAddr, VirtRange};
 use vread_physmem::PhysMem;
 
 use crate::bases::image_to_phys;
-use crate::virt_mem::read_phys;
+use crate::virt_mem::{from_read_error, read_phys};
 use crate::{Bases, LinuxError};
 
 /// The kernel's own formulas for where its objects lie (E21): the direct map and the image, which do
@@ -47,6 +47,12 @@ impl LinearMap {
     ) -> Result<(), LinuxError> {
         let phys = self.to_phys(addr).ok_or(LinuxError::NotMapped { addr })?;
         read_phys(mem, phys, out)
+    }
+
+    /// The number at `addr`.
+    pub(crate) fn read_u64(self, mem: &PhysMem, addr: VirtAddr) -> Result<u64, LinuxError> {
+        let phys = self.to_phys(addr).ok_or(LinuxError::NotMapped { addr })?;
+        mem.read_u64(phys).map_err(from_read_error)
     }
 
     /// The pointer at `addr`.

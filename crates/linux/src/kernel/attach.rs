@@ -12,7 +12,7 @@ use crate::linear::LinearMap;
 use crate::memory::PageFilter;
 use crate::virt_mem::VirtMem;
 use crate::vmcoreinfo::{self, Candidate};
-use crate::{Bases, Btf, Kallsyms, LinuxError};
+use crate::{Bases, Btf, Kallsyms, LinuxError, VmCoreInfo};
 
 /// How much RAM is scanned page by page in this thread before the rest is shared out: the note lies low
 /// in memory nearly always.
@@ -64,22 +64,23 @@ impl Kernel {
         let image = image_range(kallsyms.as_ref())
             .map_err(|why| keep("image range", "no text segment", why))
             .ok();
+        let linear = bases
+            .as_ref()
+            .zip(image)
+            .and_then(|(bases, image)| LinearMap::new(bases, image, kernel.phys_base))
+            .ok_or(LinuxError::Needs {
+                what: "bases and the image's range",
+            });
         let areas = times
             .time("areas", || {
-                area_reader(
-                    &kernel,
-                    btf.as_ref(),
-                    bases.as_ref(),
-                    image,
-                    kallsyms.as_ref(),
-                )
+                area_reader(info, btf.as_ref(), linear.clone(), kallsyms.as_ref())
             })
             .map_err(|why| keep("areas", "vmalloc space reads as zeros", why))
             .ok();
         let page_filter = bases
             .as_ref()
             .ok_or(LinuxError::Needs { what: "bases" })
-            .and_then(|bases| PageFilter::new(&kernel.candidate.info, bases))
+            .and_then(|bases| PageFilter::new(info, bases, linear?))
             .map_err(|why| keep("page descriptors", "RAM reads as zeros", why))
             .ok();
         Ok(Self {
@@ -244,19 +245,15 @@ fn read_btf(virt: VirtMem<'_>, kallsyms: Option<&Kallsyms>) -> Result<Btf, Linux
 }
 
 fn area_reader(
-    kernel: &Identified,
+    info: &VmCoreInfo,
     btf: Option<&Btf>,
-    bases: Option<&Bases>,
-    image: Option<VirtRange>,
+    linear: Result<LinearMap, LinuxError>,
     kallsyms: Option<&Kallsyms>,
 ) -> Result<AreaReader, LinuxError> {
     let needs = |what| LinuxError::Needs { what };
     let layout = AreaLayout::from_btf(btf.ok_or(needs("types"))?)?;
-    let bases = bases.ok_or(needs("bases"))?;
-    let image = image.ok_or(needs("the image's range"))?;
-    let linear = LinearMap::new(bases, image, kernel.phys_base).ok_or(needs("bases"))?;
     let kallsyms = kallsyms.ok_or(needs("symbols"))?;
-    AreaReader::new(layout, linear, &kernel.candidate.info, kallsyms)
+    AreaReader::new(layout, linear?, info, kallsyms)
 }
 
 fn image_range(kallsyms: Option<&Kallsyms>) -> Result<VirtRange, LinuxError> {

@@ -3,6 +3,7 @@ use vread_iov_iter::SourceFailure;
 
 use super::sections::Sections;
 use crate::fields::{u32_at, u64_at};
+use crate::linear::LinearMap;
 use crate::virt_mem::VirtMem;
 use crate::{Bases, LinuxError, VmCoreInfo};
 
@@ -47,7 +48,11 @@ pub(crate) enum PageVerdict {
 }
 
 impl PageFilter {
-    pub(crate) fn new(info: &VmCoreInfo, bases: &Bases) -> Result<Self, LinuxError> {
+    pub(crate) fn new(
+        info: &VmCoreInfo,
+        bases: &Bases,
+        linear: LinearMap,
+    ) -> Result<Self, LinuxError> {
         let no_key = |key| LinuxError::NoKey { key };
         let inside = |offset: ByteLen, len: usize| {
             let at = offset.to_usize()?;
@@ -73,7 +78,7 @@ impl PageFilter {
             compound_head: compound_head.and_then(|at| inside(at, 8)),
             offline: OfflineRule::from_number(offline.unwrap_or(BEFORE_6_11)),
             hwpoison,
-            sections: Sections::from_vmcoreinfo(info)?,
+            sections: Sections::from_vmcoreinfo(info, linear)?,
         })
     }
 
@@ -92,7 +97,7 @@ impl PageFilter {
         let into_page = phys.page_offset();
         let left_in_page = PAGE_SIZE.saturating_sub(into_page);
         let one_page = PageVerdict::Withheld(len.min(left_in_page));
-        let (online, in_section) = match self.sections.online(virt, phys) {
+        let (online, in_section) = match self.sections.online(virt.mem, phys) {
             Ok(answer) => answer,
             Err(error) => return failure(error).map(|()| one_page),
         };

@@ -1,6 +1,7 @@
 use vread_addr::{ByteLen, PAGE_SIZE, PhysAddr, VirtAddr};
+use vread_physmem::PhysMem;
 
-use crate::virt_mem::VirtMem;
+use crate::linear::LinearMap;
 use crate::{LinuxError, VmCoreInfo};
 
 /// Bit 2 of `section_mem_map`: the section is online (G56).
@@ -17,10 +18,15 @@ pub(super) struct Sections {
     /// Of `section_mem_map` in a record.
     map_at: ByteLen,
     shift: u32,
+    /// The tables are made at boot or when memory is added, in the direct map or the image.
+    linear: LinearMap,
 }
 
 impl Sections {
-    pub(super) fn from_vmcoreinfo(info: &VmCoreInfo) -> Result<Self, LinuxError> {
+    pub(super) fn from_vmcoreinfo(
+        info: &VmCoreInfo,
+        linear: LinearMap,
+    ) -> Result<Self, LinuxError> {
         let no_key = |key| LinuxError::NoKey { key };
         let record_len = info
             .size("mem_section")
@@ -45,18 +51,19 @@ impl Sections {
                 .ok_or(no_key("OFFSET(mem_section.section_mem_map)"))?,
             record_len,
             shift,
+            linear,
         })
     }
 
     /// Whether the section that holds `phys` is online, and how many bytes it has from there on.
     pub(super) fn online(
         &self,
-        virt: VirtMem<'_>,
+        mem: &PhysMem,
         phys: PhysAddr,
     ) -> Result<(bool, ByteLen), LinuxError> {
         let size = ByteLen::new(1_u64 << self.shift);
         let left = size.saturating_sub(ByteLen::new(phys.get() & size.low_mask()));
-        match self.mem_map(virt, phys.get() >> self.shift) {
+        match self.mem_map(mem, phys.get() >> self.shift) {
             Ok(map) => Ok((map & SECTION_IS_ONLINE != 0, left)),
             Err(LinuxError::Source(failure)) => Err(failure.into()),
             // No table, no section.
@@ -64,7 +71,7 @@ impl Sections {
         }
     }
 
-    fn mem_map(&self, virt: VirtMem<'_>, section: u64) -> Result<u64, LinuxError> {
+    fn mem_map(&self, mem: &PhysMem, section: u64) -> Result<u64, LinuxError> {
         let missing = LinuxError::Needs {
             what: "a memory section",
         };
@@ -77,8 +84,9 @@ impl Sections {
             base.checked_add(len.checked_mul(index)?)?.checked_add(into)
         };
         let pointer = element(self.roots, ByteLen::new(8), root, ByteLen::ZERO);
-        let records = virt.read_pointer(pointer.ok_or(missing.clone())?)?;
+        let records = self.linear.read_u64(mem, pointer.ok_or(missing.clone())?)?;
+        let records = VirtAddr::new(records);
         let map = element(records, self.record_len, index, self.map_at);
-        virt.read_u64(map.ok_or(missing)?)
+        self.linear.read_u64(mem, map.ok_or(missing)?)
     }
 }
