@@ -4,9 +4,9 @@
     reason = "raw copies of foreign memory; callers promise what it is"
 )]
 
+use crate::{CopyOutcome, self_vm};
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64;
-use crate::{CopyOutcome, backend, self_vm};
+use crate::{backend, x86_64};
 
 /// Copies `len` bytes from `src` to `dst`, and stops at the first byte that cannot be read or written.
 ///

@@ -5,7 +5,8 @@
 //! VMM), or out of the VMM's own memory (`process_vm_readv`). It only ever reads.
 //!
 //! - A page that was never populated reads as zeros and stays unpopulated: looking at an idle machine
-//!   does not make it bigger. Addresses that are not RAM read as zeros too, counted as
+//!   does not make it bigger. (A page that the machine gives back while we know of it may come back, as a
+//!   page of zeros, by one more small read, or by a large one within 20 ms.) Addresses that are not RAM read as zeros too, counted as
 //!   [`zeroed`](vread_iov_iter::Progress::zeroed), in [`PageSource`](vread_iov_iter::PageSource);
 //!   [`PhysMem::read`] refuses them.
 //! - A VMM that has ended is [`SourceFailure::Gone`](vread_iov_iter::SourceFailure::Gone), also where
