@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Demo => demo::run(),
         Command::Guest(arguments) => guest::run(arguments),
         Command::Test(arguments) => test::run(arguments),

@@ -183,11 +183,6 @@ impl KcoreImage {
     /// likewise one that begins inside a page is met at the next page border.
     fn place_by_address(&self, addr: VirtAddr) -> Place<'_> {
         let segments = self.segments.iter().map(|placed| &placed.segment);
-        let starts_above = segments
-            .clone()
-            .map(|s| s.start)
-            .filter(|start| *start > addr)
-            .min();
         let until = |end: VirtAddr| {
             // WRAP: an end at the top of the address space is 0.
             let end = VirtAddr::new(end.get().wrapping_add(PAGE_SIZE.low_mask())).page_start();
@@ -196,17 +191,14 @@ impl KcoreImage {
                 len => len,
             }
         };
-        for segment in segments {
-            if segment.contains(addr) {
-                return Place::Memory {
-                    segment,
-                    addr,
-                    len: until(segment.wrapping_end()),
-                };
-            }
+        if let Some(segment) = segments.clone().find(|segment| segment.contains(addr)) {
+            let len = until(segment.wrapping_end());
+            return Place::Memory { segment, addr, len };
         }
+        let starts = segments.map(|segment| segment.start);
+        let next = starts.filter(|start| *start > addr).min();
         Place::Hole {
-            len: starts_above.map_or(addr.bytes_to_top(), until),
+            len: next.map_or(addr.bytes_to_top(), until),
         }
     }
 

@@ -63,6 +63,12 @@ impl MappedRam {
         self.mapping.load_u64(position).map(u64::from_le)
     }
 
+    /// Tells the processor that the byte at `position` will be read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: usize) {
+        self.mapping.prefetch(position);
+    }
+
     /// Fills `dst` from `position` on, if that takes no more than a copy inside a page. Tells whether it
     /// did.
     #[inline]

@@ -159,6 +159,15 @@ impl PhysMem {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Tells the processor that the byte at `addr` will be read soon, where that is a load: for callers
+    /// with something to do meanwhile. Reads and populates nothing, and is no promise of any kind.
+    #[inline]
+    pub fn prefetch(&self, addr: PhysAddr) {
+        if let Some((region, at)) = self.find(addr) {
+            region.prefetch(at);
+        }
+    }
+
     /// Fills `bytes` from `addr` on, all of it or none that counts: on an error its content is undefined.
     /// Pages that were never populated give zeros.
     ///

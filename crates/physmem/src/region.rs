@@ -42,6 +42,14 @@ impl Region {
         }
     }
 
+    /// Tells the processor that the byte at `at` will be read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: usize) {
+        if let Place::Mapped(ram) = &self.place {
+            ram.prefetch(self.position(at));
+        }
+    }
+
     /// Fills `dst` from `at` on, if that takes no more than a copy inside a page. Tells whether it did.
     #[inline]
     pub(crate) fn read_in_page(&self, at: usize, dst: &mut [u8]) -> bool {
