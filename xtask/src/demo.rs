@@ -49,6 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mount = Mount::new(&vread, &target, folder.path())?;
     let symbol = text(&vread, &["symbols", &target, "linux_banner"])?;
+    print!("{symbol}");
     let addr = address(&symbol)?;
     let print = format!("x/s {addr}");
     let kcore = folder.path().join("kcore");

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: house rules that no compiler knows, one file for each.
 
 mod arrows;
+mod conformance;
 mod length;
 mod lints;
 mod names;
@@ -27,12 +28,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let manifests = lints::manifests(&metadata)?;
     let architecture = std::fs::read_to_string(root.join(arrows::LIST)).context(arrows::LIST)?;
     let listed = std::fs::read_to_string(root.join(unsafety::LIST)).unwrap_or_default();
+    let proofs =
+        std::fs::read_to_string(root.join(conformance::LIST)).context(conformance::LIST)?;
     let findings = [
         arrows::check(&arrows::Drawn::of(&metadata), &architecture),
         unsafety::check(&sources, &listed, &unsafety::crate_roots(&metadata, root)),
         length::check(&sources),
         names::check(&sources, &names::packages(&metadata)),
         lints::check(&manifests),
+        conformance::check(&proofs, &sources),
     ]
     .concat();
     let mut errors = 0;
