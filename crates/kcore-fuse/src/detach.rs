@@ -2,14 +2,21 @@
 
 use std::{io, path::Path, process::Command};
 
+use rustix::mount::UnmountFlags;
+
 use crate::MountError;
 
 /// Takes the mount at `dir` out of the tree, even while files on it are open.
 pub(crate) fn detach_now(dir: &Path) -> io::Result<()> {
+    // Root may do so itself; everybody else has a helper for it.
+    if rustix::mount::unmount(dir, UnmountFlags::DETACH).is_ok() {
+        return Ok(());
+    }
     let output = Command::new("fusermount3")
         .args(["-u", "-z", "--"])
         .arg(dir)
-        .output()?;
+        .output()
+        .map_err(|error| io::Error::new(error.kind(), format!("fusermount3: {error}")))?;
     if output.status.success() {
         return Ok(());
     }

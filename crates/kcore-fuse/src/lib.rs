@@ -15,6 +15,44 @@
 //!
 //! `fuser` does not hand on `FUSE_INTERRUPT`: a reader that is killed waits for the request that is
 //! under way, at most 1 MiB.
+//!
+//! ```no_run
+//! use std::{error::Error, path::Path};
+//! use vread_addr::{ByteLen, FileOffset};
+//! use vread_iov_iter::{IovIter, Progress};
+//! use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
+//! use vread_nofault::UserBuf;
+//!
+//! #[derive(Debug, Clone, Copy)]
+//! struct Text(&'static [u8]);
+//!
+//! impl ServedFile for Text {
+//!     fn name(&self) -> &str {
+//!         "kcore"
+//!     }
+//!     fn size(&self) -> ByteLen {
+//!         ByteLen::from_usize(self.0.len())
+//!     }
+//!     fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>> {
+//!         Ok(Box::new(*self))
+//!     }
+//! }
+//!
+//! impl OpenFile for Text {
+//!     fn read_at(&self, at: FileOffset, iter: &mut IovIter<'_, UserBuf<'_>>) -> Progress {
+//!         let from = usize::try_from(at.get()).unwrap_or(usize::MAX);
+//!         let rest = self.0.get(from..).unwrap_or_default();
+//!         Progress::copied(ByteLen::from_usize(iter.copy_to_iter(rest)))
+//!     }
+//! }
+//!
+//! let options = MountOptions {
+//!     on_failure: Box::new(|words| eprintln!("{words}")),
+//! };
+//! let mounted = Mounted::mount(vec![Box::new(Text(b"a core"))], Path::new("/mnt/vm"), options)?;
+//! mounted.wait()?; // until `fusermount3 -u /mnt/vm`
+//! # Ok::<(), vread_kcore_fuse::MountError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod detach;
