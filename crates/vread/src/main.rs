@@ -61,7 +61,13 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
 
 /// The error and its causes in one line, without those that have been said already.
 fn with_causes(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |mut said, cause| {
+    // All else that does input or output says what it did; what only writes is our output.
+    let output = error.is::<io::Error>() || error.is::<serde_json::Error>();
+    let start = match output {
+        true => "cannot write the output".to_owned(),
+        false => String::new(),
+    };
+    error.chain().fold(start, |mut said, cause| {
         let cause = cause.to_string();
         if !said.contains(&cause) {
             if !said.is_empty() {

@@ -151,6 +151,20 @@ fn a_pipe_that_is_closed_early_is_a_success() {
     assert_eq!(ran.stderr, b"", "{ran:?}");
 }
 
+#[test]
+fn an_output_that_is_full_is_a_failure() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = command()
+        .args(["info", "arena"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_refused(
+        &crate::command::Ran::from(output),
+        &["cannot write the output", "No space left"],
+    );
+}
+
 /// A `vread mount arena`, ended on drop.
 struct Mount {
     child: Child,
