@@ -9,9 +9,10 @@ use crate::workspace;
 const PACKAGES: [&str; 2] = ["fuse3", "qemu-system-x86"];
 
 /// Package and bench: the whole way first, then each hot copy alone.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
     ("vread", "guest"),
     ("vread-kcore-fuse", "sequential"),
+    ("vread-linux", "guest"),
     ("vread-physmem", "read"),
     ("vread-nofault", "copy"),
     ("vread-vmalloc", "vread_iter"),
