@@ -1,4 +1,5 @@
 use vread_addr::{ByteLen, VirtAddr};
+use vread_iov_iter::SourceFailure;
 use vread_physmem::PhysMem;
 use vread_vmalloc::VmapArea;
 
@@ -14,6 +15,8 @@ const MAX_AREAS: usize = 1 << 20;
 const MAX_NODES: u32 = 128;
 /// How often the areas are read anew when they change under us (G71).
 const MAX_TRIES: u32 = 3;
+/// How often in a row a walk may come to nothing at one place of a list before it starts over.
+const MAX_STALLS: u32 = 16;
 const WHAT: &str = "the list of vmap areas";
 
 /// An area as it was found in a walk of the kernel's lists.
@@ -64,8 +67,62 @@ pub(crate) struct AreaReader {
 enum Strictness {
     /// Anything odd means that the list changed under us.
     Consistent,
-    /// Odd areas are dropped (G73).
+    /// Odd areas are dropped (G73), and links back need not be right.
     DropOdd,
+}
+
+/// A place in a list.
+struct Cursor {
+    /// The entry before.
+    from: VirtAddr,
+    /// The entry.
+    node: VirtAddr,
+    /// Where the last area ends; areas ascend.
+    last_end: VirtAddr,
+}
+
+/// An area, and the place behind it.
+struct Found {
+    known: KnownArea,
+    behind: Cursor,
+}
+
+/// Why there is no area to be had at a place.
+enum Odd {
+    /// The entry does not fit into the list.
+    List,
+    /// The entry does, the area does not: the place behind it.
+    Area(Cursor),
+    /// The target is gone.
+    Failed(SourceFailure),
+}
+
+impl Odd {
+    fn in_list(error: LinuxError) -> Self {
+        match error {
+            LinuxError::Source(failure) => Self::Failed(failure),
+            _ => Self::List,
+        }
+    }
+}
+
+impl Cursor {
+    fn at_head(reader: &AreaReader, mem: &PhysMem, head: VirtAddr) -> Result<Self, LinuxError> {
+        let first = reader.linear.read_pointer(mem, head);
+        Ok(Self {
+            from: head,
+            node: first.ok_or(LinuxError::NotMapped { addr: head })?,
+            last_end: VirtAddr::new(0),
+        })
+    }
+}
+
+fn torn(at: VirtAddr) -> LinuxError {
+    LinuxError::Torn {
+        what: WHAT,
+        at,
+        tries: MAX_TRIES,
+    }
 }
 
 impl AreaReader {
@@ -143,19 +200,25 @@ impl AreaReader {
             Some(at) => Some(self.read_descriptor(mem, at).ok()?),
             None => None,
         };
-        let record = self.read_area(mem, known.at).ok()??;
-        let node = known
-            .at
-            .checked_add(ByteLen::from_usize(self.layout.list))?;
-        let same = record.range == known.area.range
-            && record.vm == known.vm_at
-            && record.prev != node
-            && self.linear.read_pointer(mem, record.prev) == Some(node);
-        same.then_some(VmapArea {
+        let (record, _) = self.read_linked(mem, known)?;
+        Some(VmapArea {
             range: record.range,
             flags: record.flags,
             vm: descriptor.map(|descriptor| descriptor.vm),
         })
+    }
+
+    /// The record of `known`, if it is still that area and in a list, and where its list entry is.
+    #[inline]
+    fn read_linked(&self, mem: &PhysMem, known: &KnownArea) -> Option<(AreaRecord, VirtAddr)> {
+        let record = self.read_area(mem, known.at).ok()??;
+        let list = ByteLen::from_usize(self.layout.list);
+        let node = known.at.checked_add(list)?;
+        let same = record.range == known.area.range
+            && record.vm == known.vm_at
+            && record.prev != node
+            && self.linear.read_pointer(mem, record.prev) == Some(node);
+        same.then_some((record, node))
     }
 
     fn node_heads(
@@ -209,48 +272,105 @@ impl AreaReader {
         strictness: Strictness,
         areas: &mut Vec<KnownArea>,
     ) -> Result<(), LinuxError> {
-        let torn = |at| LinuxError::Torn {
-            what: WHAT,
-            at,
-            tries: MAX_TRIES,
-        };
-        let mut from = head;
-        let mut last_end = VirtAddr::new(0);
-        let mut node = self
-            .linear
-            .read_pointer(mem, head)
-            .ok_or(LinuxError::NotMapped { addr: head })?;
+        let first = areas.len();
+        let mut cursor = Cursor::at_head(self, mem, head)?;
+        let mut stalls = 0_u32;
         for _ in 0..MAX_AREAS {
+            let node = cursor.node;
             // Before the kernel sets its lists up they are all zeros.
-            if node == head || (from == head && node.get() == 0) {
+            if node == head || (cursor.from == head && node.get() == 0) {
                 return Ok(());
             }
-            let at = node
-                .checked_sub(ByteLen::from_usize(self.layout.list))
-                .ok_or(torn(node))?;
-            let Some(record) = self.read_area(mem, at)? else {
-                return Err(torn(at));
-            };
-            if record.prev != from {
-                return Err(torn(at));
-            }
-            from = node;
-            node = record.next;
-            match self.complete(mem, at, record) {
-                Ok(area) if record.range.start() >= last_end => {
-                    last_end = record.range.end();
-                    areas.push(area);
+            match self.area_at(mem, &cursor, strictness) {
+                Ok(area) => {
+                    cursor = area.behind;
+                    areas.push(area.known);
+                    stalls = 0;
+                    continue;
                 }
-                Err(LinuxError::Source(failure)) => return Err(failure.into()),
-                _ if strictness == Strictness::Consistent => return Err(torn(at)),
-                result => tracing::warn!(?record, ?result, "vmap area dropped"),
+                Err(Odd::Failed(failure)) => return Err(failure.into()),
+                Err(Odd::Area(behind)) if strictness == Strictness::DropOdd => {
+                    tracing::warn!(at = %node, "vmap area dropped");
+                    cursor = behind;
+                    continue;
+                }
+                Err(Odd::Area(_) | Odd::List) => {}
             }
+            // The list changed here. With many areas there is always a place that does, so that to start
+            // over would never come to an end: go on from the last area that is still in the list.
+            stalls = stalls.saturating_add(1);
+            if stalls > MAX_STALLS {
+                return Err(torn(node));
+            }
+            cursor = self.resume(mem, head, first, areas)?;
         }
         Err(LinuxError::TooMany {
             what: WHAT,
-            at: node,
+            at: cursor.node,
             limit: MAX_AREAS,
         })
+    }
+
+    /// The area at the cursor with its descriptor, and the cursor behind it.
+    ///
+    /// An entry that does not point back to the one before is in the middle of a change, and that may last:
+    /// the CPU that makes it may itself not be running. Then the way forward is good all the same, as long
+    /// as it leads up.
+    fn area_at(
+        &self,
+        mem: &PhysMem,
+        cursor: &Cursor,
+        strictness: Strictness,
+    ) -> Result<Found, Odd> {
+        let at = self.area_of(cursor.node).ok_or(Odd::List)?;
+        let record = self.read_area(mem, at).map_err(Odd::in_list)?;
+        let record = record.ok_or(Odd::List)?;
+        let ascends = record.range.start() >= cursor.last_end;
+        let may_differ = strictness == Strictness::DropOdd && ascends;
+        let points_back = record.prev == cursor.from || may_differ;
+        if !points_back || record.next == cursor.node {
+            return Err(Odd::List);
+        }
+        let mut behind = Cursor {
+            from: cursor.node,
+            node: record.next,
+            last_end: cursor.last_end,
+        };
+        match self.complete(mem, at, record) {
+            Ok(known) if ascends => {
+                behind.last_end = record.range.end();
+                Ok(Found { known, behind })
+            }
+            Err(LinuxError::Source(failure)) => Err(Odd::Failed(failure)),
+            _ => Err(Odd::Area(behind)),
+        }
+    }
+
+    /// A cursor behind the last of `areas[first..]` that is still in the list; those that are not are
+    /// taken off.
+    fn resume(
+        &self,
+        mem: &PhysMem,
+        head: VirtAddr,
+        first: usize,
+        areas: &mut Vec<KnownArea>,
+    ) -> Result<Cursor, LinuxError> {
+        while let Some(last) = areas.last().filter(|_| areas.len() > first) {
+            if let Some((record, node)) = self.read_linked(mem, last) {
+                return Ok(Cursor {
+                    from: node,
+                    node: record.next,
+                    last_end: record.range.end(),
+                });
+            }
+            areas.pop();
+        }
+        Cursor::at_head(self, mem, head)
+    }
+
+    /// The `vmap_area` whose list entry is at `node`.
+    fn area_of(&self, node: VirtAddr) -> Option<VirtAddr> {
+        node.checked_sub(ByteLen::from_usize(self.layout.list))
     }
 
     /// The areas of a singly linked list. It is emptied as a whole, so one that changes is read anew.

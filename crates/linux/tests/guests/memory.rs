@@ -5,7 +5,11 @@ use vread_vmalloc::{AreaContent, PageRun, VmFlags};
 
 use crate::seen::{Seen, Test};
 
-pub(crate) const TESTS: [Test; 6] = [
+pub(crate) const TESTS: [Test; 7] = [
+    (
+        "reads_while_areas_come_and_go",
+        reads_while_areas_come_and_go,
+    ),
     ("reads_text_and_rodata", reads_text_and_rodata),
     (
         "follows_an_area_through_its_life",
@@ -172,4 +176,48 @@ fn reads_page_descriptors(guest: &Guest) {
     let theirs = guest.kcore_read(at, 64 * 64).unwrap();
     assert!(ours.iter().any(|byte| *byte != 0));
     assert_eq!(ours, theirs);
+}
+
+/// G52, G71: a guest that starts processes all the time makes and frees areas (their stacks) while they are
+/// walked and read.
+fn reads_while_areas_come_and_go(guest: &Guest) {
+    let seen = Seen::new(guest);
+    let churn = "(while true; do /bin/busybox true; done) > /dev/null 2>&1 & echo $!";
+    let started = guest.run(&["/bin/busybox", "sh", "-c", churn]).unwrap();
+    let map = guest.create_bpf_map(2 << 20, 5).unwrap();
+    let len = map.data.end - map.data.start;
+    let mut expected = vec![0; usize::try_from(len).unwrap()];
+    pattern::fill(5, 0, &mut expected);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let (mut walks, mut changes, mut torn) = (0_u32, 0_u32, 0_u32);
+    let mut last = Vec::new();
+    while std::time::Instant::now() < deadline {
+        match seen.kernel.walk_areas() {
+            Ok(areas) => {
+                changes += u32::from(areas != last);
+                // Every area that could be read is read, through hints that grow old.
+                for known in areas.iter().step_by(7) {
+                    let start = known.area.range.start().get();
+                    let _ = seen.read(start, known.area.range.len().get().min(1 << 16));
+                }
+                last = areas;
+            }
+            Err(error) => {
+                println!("{error}");
+                torn += 1;
+            }
+        }
+        walks += 1;
+        let (ours, progress) = seen.read(map.data.start, len);
+        assert!(ours == expected);
+        assert_eq!(progress.copied.get(), len);
+        seen.kernel.vmallocinfo().unwrap();
+    }
+    println!("{walks} walks, {changes} of them other than the one before, {torn} torn");
+    guest.close_bpf_map(map).unwrap();
+    guest
+        .run(&["/bin/busybox", "kill", started.stdout.trim()])
+        .unwrap();
+    assert!(changes > 10, "nothing changed: {started:?}");
+    assert_eq!(torn, 0);
 }

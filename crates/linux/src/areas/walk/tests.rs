@@ -135,3 +135,50 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn walks_a_list_that_changes_all_the_time() {
+    // G71: an area comes and goes in the order of the kernel's own stores, and the walk goes on behind
+    // the last area that stays. It is there or not; all others always are.
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let areas: Vec<(u64, u64)> = (0..12).map(|n| (n * 2, n * 2 + 2)).collect();
+    let forged = Forged::new(&areas);
+    let (mem, file) = forged.ram.open_live();
+    let reader = forged.reader();
+    let done = AtomicBool::new(false);
+    let node = |area: u64| DIRECT + at(area) + forge::LIST;
+    let churn = || {
+        let put = |area: u64, offset: u64, value: u64| {
+            let place = at(area) + forge::LIST + offset;
+            file.write_all_at(&value.to_le_bytes(), place).unwrap();
+        };
+        while !done.load(Ordering::Relaxed) {
+            // `list_del_init` of area 6, and its return between 5 and 7.
+            put(7, 8, node(5));
+            put(5, 0, node(7));
+            put(6, 0, node(6));
+            put(6, 8, node(6));
+            put(7, 8, node(6));
+            put(6, 0, node(7));
+            put(6, 8, node(5));
+            put(5, 0, node(6));
+        }
+    };
+    let walks: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(churn);
+        let walks = (0..3000).map(|_| reader.read_busy(virt(&mem)).map(|areas| areas.len()));
+        let walks = walks.collect();
+        // Nothing before this panics, or the other thread would go on.
+        done.store(true, Ordering::Relaxed);
+        walks
+    });
+    let count =
+        |wanted: &Result<usize, LinuxError>| walks.iter().filter(|walk| *walk == wanted).count();
+    let (with, without) = (count(&Ok(12)), count(&Ok(11)));
+    println!("{with} walks with the area, {without} without");
+    let other = walks.iter().find(|walk| !matches!(walk, Ok(11 | 12)));
+    assert_eq!(other, None);
+    assert!(with > 0 && without > 0);
+}

@@ -194,7 +194,7 @@ fn gives_zeros_for_what_is_mapped_without_an_area() {
 fn fails_where_the_areas_never_hold_together() {
     // G71: the whole is gone for good, rather than silently zero.
     let live = Live::new(&[(1, 3)], &[1]);
-    live.put(at(0) + LIST + 8, DIRECT + 0x1234);
+    live.put(at(0) + LIST, DIRECT + 0x1234);
     let mut bytes = [0; 8];
     let mut segment = UserBuf::new(&mut bytes);
     let mut iter = IovIter::ubuf(&mut segment);
