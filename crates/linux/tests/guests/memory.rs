@@ -135,8 +135,16 @@ fn reads_every_quiet_area(guest: &Guest) {
         different.len()
     );
     assert!(compared > 1000, "{compared} pages were compared");
-    // A page that changed and changed back between the two looks; stacks do.
-    assert!(different.len() <= 2, "{different:#x?}");
+    // A page may have changed and changed back between the two looks, as stacks do; but not every time.
+    different.retain(|page| {
+        (0..10).all(|_| {
+            let theirs = || guest.kcore_hash(&[(*page, 4096)]).unwrap()[0].hash;
+            let before = theirs();
+            let ours = digest::of(&seen.read(*page, 4096).0);
+            before != ours && before == theirs()
+        })
+    });
+    assert!(different.is_empty(), "{different:#x?}");
 }
 
 /// V5, R16: windows to devices are zeros, wherever they point.
