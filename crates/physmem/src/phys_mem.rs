@@ -20,6 +20,8 @@ use crate::{OpenError, ReadError};
 #[derive(Debug)]
 pub struct PhysMem {
     regions: Box<[Region]>,
+    /// The index of the largest region, where nearly every address lies.
+    largest: usize,
     ranges: Box<[PhysRange]>,
     /// Of the process whose memory it is, if it is one's.
     liveness: Option<Arc<Liveness>>,
@@ -106,7 +108,10 @@ impl PhysMem {
         regions.sort_by_key(|region| region.range.start());
         let mut ranges: Vec<_> = ranges.filter(|range| !range.is_empty()).collect();
         ranges.sort_by_key(PhysRange::start);
+        let by_len = |(_, region): &(usize, &Region)| region.range.len();
+        let largest = regions.iter().enumerate().max_by_key(by_len);
         Self {
+            largest: largest.map_or(0, |(index, _)| index),
             regions: regions.into(),
             ranges: ranges.into(),
             liveness,
@@ -255,6 +260,11 @@ impl PhysMem {
     /// The first region that ends after `addr`.
     #[inline]
     fn index_of(&self, addr: PhysAddr) -> usize {
+        if let Some(region) = self.regions.get(self.largest)
+            && region.range.contains(addr)
+        {
+            return self.largest;
+        }
         self.regions
             .partition_point(|region| region.range.end() <= addr)
     }
