@@ -29,3 +29,4 @@
 pub mod digest;
 pub mod pattern;
 pub mod protocol;
+pub mod random;

@@ -60,3 +60,4 @@ pub use vmallocinfo::VmallocInfoLine;
 pub use vread_guest_helper::digest::{self, Chunk};
 pub use vread_guest_helper::pattern;
 pub use vread_guest_helper::protocol::{FileRange, Hello, Output, RangeHash};
+pub use vread_guest_helper::random::Random;

@@ -1,6 +1,6 @@
 //! Sequential reads of the direct map, against a memcpy of the same bytes of the same file.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vread_addr::{FileOffset, PhysAddr};
 use vread_guests::Guest;
@@ -107,13 +107,4 @@ fn check_same(target: &Target, image: &KcoreImage, first: u64, file: &MappedFile
     });
     // The guest runs: a page or two may change between the two.
     assert!(same.count() > 48, "the file is not the direct map");
-}
-
-/// The time that `count` calls take, for one call.
-pub(crate) fn per_call(count: u32, mut call: impl FnMut()) -> Duration {
-    let begin = Instant::now();
-    for _ in 0..count {
-        call();
-    }
-    begin.elapsed() / count
 }

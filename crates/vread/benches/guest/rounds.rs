@@ -1,6 +1,6 @@
 //! Medians of things measured in turns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One side of a comparison.
 pub(crate) struct Side<'a> {
@@ -38,4 +38,13 @@ pub(crate) fn print_throughput(rounds: usize, bytes: u64, sides: &[&str], median
         let ratio = time.as_secs_f64() / medians[0].as_secs_f64();
         println!("  ratio to {name}: {ratio:.2} (medians of {rounds})");
     }
+}
+
+/// The time that `count` calls take, for one call.
+pub(crate) fn per_call(count: u32, mut call: impl FnMut()) -> Duration {
+    let begin = Instant::now();
+    for _ in 0..count {
+        call();
+    }
+    begin.elapsed() / count
 }

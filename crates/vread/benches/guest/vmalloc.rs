@@ -7,16 +7,16 @@ use std::time::Duration;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use vread_addr::{FileOffset, VirtAddr};
-use vread_guests::Guest;
+use vread_guests::{Guest, Random, pattern};
 use vread_iov_iter::IovIter;
 use vread_kcore::EndOfFile;
 use vread_nofault::UserBuf;
 use vread_targets::{QemuGuest, View};
 
-use crate::direct_map::{per_call, populated};
+use crate::direct_map::populated;
 use crate::mapped_file::MappedFile;
 use crate::qmp::Qmp;
-use crate::rounds::{Side, medians};
+use crate::rounds::{Side, medians, per_call};
 
 const ROUNDS: usize = 15;
 const READS: u32 = 200_000;
@@ -58,7 +58,7 @@ impl Place {
     }
 
     fn word(&self, random: &mut Random) -> u64 {
-        let mut at = random.next() % (self.bytes / 8) * 8;
+        let mut at = 8 * random.below(self.bytes / 8);
         for range in &self.ranges {
             let len = range.end - range.start;
             if at < len {
@@ -74,7 +74,7 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
     let target = crate::open(guest);
     let image = target.image(View::Kcore).unwrap();
     // Chosen beforehand: what is measured is the reading.
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let words: Vec<FileOffset> = (0..READS)
         .map(|_| VirtAddr::new(place.word(&mut random)))
         .map(|addr| target.position_of(&image, addr).unwrap())
@@ -105,10 +105,10 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
     let ram = ram.unwrap();
     let hva = ram.hva.get() + (start - ram.range.start().get());
     let pid = Pid::from_raw(i32::try_from(qemu.pid).unwrap());
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let mut readv = || {
         per_call(READS, || {
-            let base = usize::try_from(hva + 8 * (random.next() % (len / 8))).unwrap();
+            let base = usize::try_from(hva + 8 * random.below(len / 8)).unwrap();
             let mut bytes = [0; 8];
             let mut local = [IoSliceMut::new(&mut bytes)];
             let read = process_vm_readv(pid, &mut local, &[RemoteIoVec { base, len: 8 }]);
@@ -117,34 +117,35 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
     };
 
     let mut monitor = Qmp::connect(&guest.qmp_paths()[1]);
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let mut xp = || {
         per_call(SLOW_READS, || {
-            let addr = start + 8 * (random.next() % (len / 8));
+            let addr = start + 8 * random.below(len / 8);
             let answer = monitor.human(&format!("xp /1gx {addr:#x}"));
             assert!(answer.contains(": 0x"), "{answer}");
         })
     };
 
     let file = MappedFile::new(guest.memory_file().unwrap());
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     let mut load = || {
         per_call(READS, || {
-            let at = usize::try_from(start + 8 * (random.next() % (len / 8))).unwrap();
+            let at = usize::try_from(start + 8 * random.below(len / 8)).unwrap();
             let mut bytes = [0; 8];
             file.copy(at, &mut bytes);
             std::hint::black_box(bytes);
         })
     };
 
-    let mut random = Random(5);
+    let mut index = 0_u64;
     let mut latency = || {
         per_call(READS, || {
-            let at = usize::try_from(start + 8 * (random.next() % (len / 8))).unwrap();
+            let word = pattern::word(5, index) % (len / 8);
             let mut bytes = [0; 8];
-            file.copy(at, &mut bytes);
-            // The next address waits for this word, as those of a page walk do.
-            random.0 ^= u64::from_le_bytes(bytes) & std::hint::black_box(0);
+            file.copy(usize::try_from(start + 8 * word).unwrap(), &mut bytes);
+            // The next address waits for these bytes, as those of a page walk do.
+            let waited = u64::from_le_bytes(bytes) & std::hint::black_box(0);
+            index = index.wrapping_add(1) ^ waited;
         })
     };
 
@@ -186,16 +187,4 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
 
 fn nanoseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vread_guests::{FileRange, Guest};
+use vread_guests::{FileRange, Guest, Random};
 
 use crate::mounted::Load;
 
@@ -77,7 +77,7 @@ impl Ranges {
         let live = areas
             .filter(|line| !line.rest.contains("unpurged") && !line.rest.contains("vm_map_ram"));
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             seed,
             loads: loads.to_vec(),
             size,
@@ -118,8 +118,8 @@ impl Ranges {
         let (text, vmalloc, modules) = (self.loads[0], self.loads[1], self.loads[2]);
         let ram_or_map = |physical: bool| move |load: &&Load| (load.paddr != u64::MAX) == physical;
         match region {
-            Region::Text => self.random.inside(&range(text)),
-            Region::Rodata => self.random.inside(&self.rodata.clone()),
+            Region::Text => inside(&mut self.random, &range(text)),
+            Region::Rodata => inside(&mut self.random, &self.rodata.clone()),
             Region::Modules => self.in_area_of(modules),
             Region::Vmalloc => self.in_area_of(vmalloc),
             Region::DirectMap => {
@@ -142,13 +142,13 @@ impl Ranges {
                 // Anywhere in the kernel's half, of which all but a millionth is empty; and behind
                 // the areas, which is nearer to home.
                 match self.random.below(2) {
-                    0 => self.random.inside(&range(vmalloc)),
-                    _ => self.random.inside(&(lowest(&self.loads)..modules.vaddr)),
+                    0 => inside(&mut self.random, &range(vmalloc)),
+                    _ => inside(&mut self.random, &(lowest(&self.loads)..modules.vaddr)),
                 }
             }
             Region::PageBorder => {
                 let load = self.loads[self.random.below(self.loads.len() as u64) as usize];
-                let page = self.random.inside(&range(load)) & !(PAGE - 1);
+                let page = inside(&mut self.random, &range(load)) & !(PAGE - 1);
                 page.saturating_sub(1 + self.random.below(64))
                     .max(load.vaddr)
             }
@@ -181,7 +181,7 @@ impl Ranges {
             .cloned()
             .collect();
         let area = areas[self.random.below(areas.len() as u64) as usize].clone();
-        self.random.inside(&area)
+        inside(&mut self.random, &area)
     }
 
     fn in_one_of(&mut self, loads: &[Load]) -> u64 {
@@ -278,22 +278,6 @@ fn lowest(loads: &[Load]) -> u64 {
     loads.iter().map(|load| load.vaddr).min().unwrap()
 }
 
-/// SplitMix64: small, and every seed is good.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn inside(&mut self, range: &Range<u64>) -> u64 {
-        range.start + self.below(range.end - range.start)
-    }
+fn inside(random: &mut Random, range: &Range<u64>) -> u64 {
+    range.start + random.below(range.end - range.start)
 }
