@@ -43,6 +43,19 @@ pub(crate) enum Command {
     Mount(MountArguments),
 }
 
+impl Command {
+    /// Which target it is about.
+    pub(crate) fn target(&self) -> &TargetArguments {
+        match self {
+            Self::Info(arguments) => &arguments.target,
+            Self::Read(arguments) => &arguments.target,
+            Self::Symbols(arguments) => &arguments.target,
+            Self::Vmallocinfo(arguments) => &arguments.target,
+            Self::Mount(arguments) => &arguments.target,
+        }
+    }
+}
+
 /// Which target, and how to reach it.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArguments {

@@ -7,12 +7,11 @@ use std::{
 };
 
 use vread_addr::{ByteLen, VirtAddr};
-use vread_targets::TargetInfo;
+use vread_targets::{Target, TargetInfo};
 
 use crate::{Outcome, arguments::InfoArguments, printable::Printable};
 
-pub(crate) fn run(arguments: &InfoArguments) -> anyhow::Result<Outcome> {
-    let target = arguments.target.open()?;
+pub(crate) fn run(target: &Target, arguments: &InfoArguments) -> anyhow::Result<Outcome> {
     let info = target.info();
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {

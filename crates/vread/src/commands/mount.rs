@@ -23,12 +23,11 @@ use vread_targets::{Target, View};
 
 use crate::{Outcome, arguments::MountArguments};
 
-pub(crate) fn run(arguments: &MountArguments) -> anyhow::Result<Outcome> {
-    let target = Arc::new(arguments.target.open()?);
+pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
     let files = [View::Kcore, View::Vmcore]
         .into_iter()
         .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
-            Ok(Box::new(ViewFile::new(Arc::clone(&target), view)?))
+            Ok(Box::new(ViewFile::new(Arc::clone(target), view)?))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     // Before the mount, so that no signal finds it without a watcher.

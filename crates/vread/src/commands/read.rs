@@ -65,10 +65,9 @@ impl FromStr for Where {
     }
 }
 
-pub(crate) fn run(arguments: &ReadArguments) -> anyhow::Result<Outcome> {
-    let target = arguments.target.open()?;
+pub(crate) fn run(target: &Target, arguments: &ReadArguments) -> anyhow::Result<Outcome> {
     let image = target.image(View::Kcore)?;
-    let start = resolve(&target, &arguments.at)?;
+    let start = resolve(target, &arguments.at)?;
     let position = target.position_of(&image, start)?;
     let left = start.bytes_to_top();
     if arguments.length > left {
@@ -78,7 +77,7 @@ pub(crate) fn run(arguments: &ReadArguments) -> anyhow::Result<Outcome> {
         );
     }
     let reading = Reading {
-        target: &target,
+        target,
         image: &image,
         position,
         left: arguments.length,

@@ -8,6 +8,7 @@ use std::{
 use serde::Serialize;
 use vread_addr::VirtAddr;
 use vread_linux::Symbol;
+use vread_targets::Target;
 
 use crate::{
     Outcome,
@@ -49,8 +50,7 @@ struct JsonSymbol<'a> {
     module: Option<&'a str>,
 }
 
-pub(crate) fn run(arguments: &SymbolsArguments) -> anyhow::Result<Outcome> {
-    let target = arguments.target.open()?;
+pub(crate) fn run(target: &Target, arguments: &SymbolsArguments) -> anyhow::Result<Outcome> {
     if let Some(What::Covering(addr)) = &arguments.what {
         let Some(covering) = target.resolve(*addr)? else {
             eprintln!("vread: no symbol covers {addr}");

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write as _};
 
 use serde::Serialize;
+use vread_targets::Target;
 
 use crate::{Outcome, arguments::VmallocinfoArguments, printable::Printable};
 
@@ -16,8 +17,7 @@ struct JsonArea<'a> {
     description: &'a str,
 }
 
-pub(crate) fn run(arguments: &VmallocinfoArguments) -> anyhow::Result<Outcome> {
-    let target = arguments.target.open()?;
+pub(crate) fn run(target: &Target, arguments: &VmallocinfoArguments) -> anyhow::Result<Outcome> {
     let areas = target.vmallocinfo()?;
     let mut out = BufWriter::new(io::stdout().lock());
     if !arguments.json {

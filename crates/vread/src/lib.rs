@@ -1,0 +1,128 @@
+//! `vread`: a running guest's kernel memory, from the host.
+//!
+//! Each subcommand has a module under `commands`, whose help text is its manual. Data goes to standard
+//! output, words go to standard error.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | all that was asked for was there (also: the reader of a pipe had enough) |
+//! | 1 | some of it was missing, such as a hole in memory or a symbol that does not exist |
+//! | 2 | it could not be done |
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod glob;
+mod hexdump;
+mod printable;
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+use vread_targets::Target;
+
+use arguments::{Arguments, Command};
+
+/// Whether all that was asked for was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    All,
+    SomeMissing,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.verbose);
+    exit_code(run(&arguments.command))
+}
+
+/// Runs the command line `words`, the program's name first, on a target that is open already; the one
+/// that the words name is not opened. For tests that run many commands on one target.
+#[must_use]
+pub fn main_on<'w>(target: &Arc<Target>, words: impl IntoIterator<Item = &'w str>) -> ExitCode {
+    match Arguments::try_parse_from(words) {
+        Ok(arguments) => exit_code(run_on(target, &arguments.command)),
+        Err(error) => error.exit(),
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<Outcome> {
+    // Before any thread is there that a guest's vanishing memory could hit.
+    vread_nofault::install()?;
+    let target = Arc::new(command.target().open()?);
+    run_on(&target, command)
+}
+
+fn run_on(target: &Arc<Target>, command: &Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Info(arguments) => commands::info::run(target, arguments),
+        Command::Read(arguments) => commands::read::run(target, arguments),
+        Command::Symbols(arguments) => commands::symbols::run(target, arguments),
+        Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(target, arguments),
+        Command::Mount(arguments) => commands::mount::run(target, arguments),
+    }
+}
+
+fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
+    match result {
+        Ok(Outcome::All) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeMissing) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vread: {}", with_causes(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The error and its causes in one line, without those that have been said already.
+fn with_causes(error: &anyhow::Error) -> String {
+    // All else that does input or output says what it did; what only writes is our output.
+    let output = error.is::<io::Error>() || error.is::<serde_json::Error>();
+    let start = match output {
+        true => "cannot write the output".to_owned(),
+        false => String::new(),
+    };
+    error.chain().fold(start, |mut said, cause| {
+        let cause = cause.to_string();
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
+        }
+        said
+    })
+}
+
+/// The reader of our output had enough: that is its good right.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Warnings and worse, unless `RUST_LOG` or `-v` ask for more.
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .init();
+}
