@@ -9,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod guest;
 mod test;
 mod tidy;
@@ -32,6 +33,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show the main job on a real guest
     Demo,
+    /// Feed random operations and bytes to what must stand them
+    Fuzz(fuzz::Arguments),
     /// Boot a test guest and keep it until Ctrl-C
     Guest(guest::Arguments),
     /// Run everything that must pass: format, lints, house rules, all tests
@@ -55,6 +58,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Demo => demo::run(),
+        Command::Fuzz(arguments) => fuzz::run(arguments),
         Command::Guest(arguments) => guest::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Tidy => tidy::run(),

@@ -6,18 +6,22 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use vread_guests::{KernelRelease, ensure_packages};
 
-use crate::{tidy, workspace};
+use crate::{fuzz, tidy, workspace};
 
 /// Debian packages that tests need: the guests and the peers that vread is compared with.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "busybox-static",
     "elfutils",
     "fuse3",
+    "g++",
     "gdb",
     "makedumpfile",
     "qemu-system-x86",
     "xz-utils",
 ];
+
+/// How long each fuzz target runs: a look at every change; the long runs are by hand.
+const FUZZ_SECONDS: u32 = 30;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -44,6 +48,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("tests", || cargo(arguments, &["test", "--workspace"]))?;
+    step("fuzz", || {
+        let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+        cargo(arguments, &[&["fmt", "--check"], &manifest[..]].concat())?;
+        fuzz::run(&fuzz::Arguments::every_target(FUZZ_SECONDS))
+    })?;
     println!("== all passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

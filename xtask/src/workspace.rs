@@ -28,10 +28,12 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
-/// All Rust sources below `crates` and `xtask`, sorted by path.
+/// All Rust sources below `crates`, `fuzz` and `xtask`, sorted by path.
 pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crates", "xtask"].map(|name| root.join(name)).to_vec();
+    let mut folders: Vec<PathBuf> = ["crates", "fuzz", "xtask"]
+        .map(|name| root.join(name))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
         for entry in entries {

@@ -259,6 +259,7 @@ impl<'a, D: Destination> IovIter<'a, D> {
         let excess = len.saturating_sub(left);
         match &mut self.backing {
             Backing::Discard => return 0,
+            Backing::Ubuf(_) if left == 0 => {}
             Backing::Ubuf(segment) => left = segment.fault_in_writeable(self.offset, left),
             Backing::Iovec(segments) => {
                 let mut at = self.offset;
