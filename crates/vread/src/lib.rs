@@ -14,19 +14,17 @@ mod arguments;
 mod commands;
 mod glob;
 mod hexdump;
+mod json;
 mod printable;
 
-use std::{
-    io::{self, IsTerminal as _},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io, process::ExitCode, sync::Arc};
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 use vread_targets::Target;
 
 use arguments::{Arguments, Command};
+use printable::{Printable, PrintableLines};
 
 /// Whether all that was asked for was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +74,11 @@ fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         Ok(Outcome::SomeMissing) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vread: {}", with_causes(&error));
+            // Most messages have one line; where several things were tried, each has its own.
+            for (index, line) in with_causes(&error).split('\n').enumerate() {
+                let start = if index == 0 { "vread: " } else { "" };
+                eprintln!("{start}{}", Printable(line));
+            }
             ExitCode::from(2)
         }
     }
@@ -121,8 +123,9 @@ fn log_to_stderr(verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| PrintableLines(io::stderr()))
+        // What colours a line could not be told from what a target put in it.
+        .with_ansi(false)
         .without_time()
         .init();
 }

@@ -9,13 +9,13 @@ use std::{
 use vread_addr::{ByteLen, VirtAddr};
 use vread_targets::{Target, TargetInfo};
 
-use crate::{Outcome, arguments::InfoArguments, printable::Printable};
+use crate::{Outcome, arguments::InfoArguments, json, printable::Printable};
 
 pub(crate) fn run(target: &Target, arguments: &InfoArguments) -> anyhow::Result<Outcome> {
     let info = target.info();
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &info)?;
+        json::write_pretty(&mut out, &info)?;
         writeln!(out)?;
     } else {
         print(&mut out, &info)?;

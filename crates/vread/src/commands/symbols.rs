@@ -13,7 +13,7 @@ use vread_targets::Target;
 use crate::{
     Outcome,
     arguments::{SymbolsArguments, parse_address},
-    glob,
+    glob, json,
     printable::Printable,
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn run(target: &Target, arguments: &SymbolsArguments) -> anyhow::Resu
         let mut out = io::stdout().lock();
         match arguments.json {
             true => {
-                serde_json::to_writer(
+                json::write(
                     &mut out,
                     &serde_json::json!({
                         "address": format!("{addr:#x}"),
@@ -114,7 +114,7 @@ fn print_json<'s>(
     out.write_all(b"[")?;
     for symbol in symbols {
         out.write_all(if printed == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(
+        json::write(
             &mut *out,
             &JsonSymbol {
                 address: format!("{:#x}", symbol.addr),

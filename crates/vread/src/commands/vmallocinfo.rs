@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write as _};
 use serde::Serialize;
 use vread_targets::Target;
 
-use crate::{Outcome, arguments::VmallocinfoArguments, printable::Printable};
+use crate::{Outcome, arguments::VmallocinfoArguments, json, printable::Printable};
 
 /// An area in JSON.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,7 @@ pub(crate) fn run(target: &Target, arguments: &VmallocinfoArguments) -> anyhow::
     out.write_all(b"[")?;
     for (index, area) in areas.iter().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(
+        json::write(
             &mut out,
             &JsonArea {
                 start: format!("{:#x}", area.range().start()),
