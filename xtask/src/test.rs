@@ -25,7 +25,7 @@ const FUZZ_SECONDS: u32 = 30;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Boot these kernels instead of 6.1 and 6.12: a list such as 5.10,7.2, or all
+    /// Boot these kernels only: a list such as 6.1,6.12; all four if not given
     #[arg(long, env = KernelRelease::CHOICE)]
     kernels: Option<String>,
 }

@@ -81,6 +81,14 @@ pub enum GuestError {
         /// The end of the console log, and what QEMU said.
         console: String,
     },
+    /// A condition did not come true in time.
+    #[error("waited {patience:?} for {what}")]
+    Never {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        patience: Duration,
+    },
     /// The wire to the guest broke.
     #[error("the wire to the guest broke: {source}\n{console}")]
     Wire {

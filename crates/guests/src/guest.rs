@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use vread_guest_helper::digest::Chunk;
 use vread_guest_helper::protocol::{FileRange, Hello, MapId, Output, RangeHash, Request, VERSION};
 
@@ -18,6 +19,7 @@ use crate::kernel::Kernel;
 use crate::machine::{Machine, WIRE_MODULES};
 use crate::modules;
 use crate::packages::ensure_packages;
+use crate::qmp::QmpClient;
 use crate::runtime::Runtime;
 use crate::vmallocinfo::VmallocInfoLine;
 use crate::wire::{Listener, Wire};
@@ -31,6 +33,9 @@ const PACKAGES: [&str; 4] = [
 ];
 
 const PAGE_BYTES: u64 = 4096;
+
+/// What a kernel says last.
+const PANIC: &str = "Kernel panic - not syncing: Fatal exception";
 
 /// How long QEMU may take to end after its guest has.
 const LAST_BREATH: Duration = Duration::from_secs(1);
@@ -62,9 +67,22 @@ pub struct BpfMap {
 impl Guest {
     /// Starts a guest and waits until it answers, or until the deadline of `config`.
     ///
+    /// A guest whose kernel dies before its first word is started once more, and said so: QEMU's
+    /// translator breaks a kernel now and then that boots on a busy machine.
+    ///
     /// # Errors
     /// What is missing on the host, or the end of the guest's console when it does not come up.
     pub fn boot(config: &GuestConfig) -> Result<Self, GuestError> {
+        match Self::boot_once(config) {
+            Err(GuestError::Boot { console, .. }) if console.contains(PANIC) => {
+                eprintln!("the guest's kernel died while it booted; once more:\n{console}");
+                Self::boot_once(config)
+            }
+            result => result,
+        }
+    }
+
+    fn boot_once(config: &GuestConfig) -> Result<Self, GuestError> {
         ensure_packages(&PACKAGES)?;
         let kernel = Kernel::fetch(config.kernel)?;
         let runtime = Runtime::new()?;
@@ -335,6 +353,31 @@ impl Guest {
     /// As [`Guest::read`].
     pub fn spawn_threads(&self, count: u32) -> Result<Vec<u32>, GuestError> {
         self.ask_json(&Request::SpawnThreads { count })
+    }
+
+    /// Restarts the guest as its reset button would, and waits until it answers again. QEMU stays.
+    ///
+    /// # Errors
+    /// As [`Guest::boot`]; the guest is of no use then.
+    pub fn reset(&mut self, patience: Duration) -> Result<(), GuestError> {
+        self.push_reset_button()?;
+        let wire = self.wire.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let greeted = wire.set_patience(patience).and_then(|()| wire.receive());
+        match greeted {
+            Ok(_) => Ok(()),
+            Err(source) => Err(self.broken_wire(source)),
+        }
+    }
+
+    /// Begins a restart and does not wait: for tests that look at a guest in its firmware.
+    ///
+    /// # Errors
+    /// QEMU does not obey.
+    pub fn push_reset_button(&self) -> Result<(), GuestError> {
+        let mut qmp = QmpClient::connect(self.qmp_path())?;
+        // It was started to end with its guest.
+        qmp.execute("set-action", json!({ "reboot": "reset" }))?;
+        qmp.execute("system_reset", json!({})).map(drop)
     }
 
     /// How QEMU ended, if it has.

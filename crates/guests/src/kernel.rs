@@ -36,9 +36,6 @@ impl KernelRelease {
     /// Name of the environment variable that chooses which kernels tests boot.
     pub const CHOICE: &str = "VREAD_KERNELS";
 
-    /// Those that everyday tests boot.
-    pub const DEFAULT: [Self; 2] = [Self::V6_1, Self::V6_12];
-
     /// The series as the kernel spells it, such as `6.12`.
     #[must_use]
     pub fn series(self) -> &'static str {
@@ -51,14 +48,14 @@ impl KernelRelease {
     }
 
     /// Those that tests should boot: what the environment variable [`KernelRelease::CHOICE`] lists,
-    /// such as `5.10,7.2`, or `all`; [`KernelRelease::DEFAULT`] when it is not set.
+    /// such as `5.10,7.2`; [`KernelRelease::ALL`] for `all` and when it is not set.
     ///
     /// # Panics
     /// When the variable names a kernel that there is not: a guest must not be skipped in silence.
     #[must_use]
     pub fn under_test() -> Vec<Self> {
         let Ok(listed) = std::env::var(Self::CHOICE) else {
-            return Self::DEFAULT.to_vec();
+            return Self::ALL.to_vec();
         };
         if listed == "all" {
             return Self::ALL.to_vec();

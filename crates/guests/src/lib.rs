@@ -29,6 +29,7 @@
 )]
 
 mod apt;
+mod bare_machine;
 mod cache;
 mod config;
 mod error;
@@ -41,20 +42,25 @@ mod machine;
 mod mirror;
 mod modules;
 mod packages;
+mod poll;
 mod program;
 mod python;
+mod qmp;
 mod runtime;
 mod shared;
 mod vmallocinfo;
 mod wire;
 
+pub use bare_machine::BareMachine;
 pub use config::{Backend, GuestConfig, Kaslr};
 pub use error::GuestError;
 pub use guest::{BpfMap, Guest};
 pub use kcore::GuestKcoreSegment;
 pub use kernel::{Kernel, KernelRelease};
 pub use packages::ensure_packages;
+pub use poll::wait_until;
 pub use python::ensure_drgn;
+pub use qmp::QmpClient;
 pub use shared::SharedGuest;
 pub use vmallocinfo::VmallocInfoLine;
 pub use vread_guest_helper::digest::{self, Chunk};

@@ -1,19 +1,15 @@
 //! What QEMU says about a machine's memory, on machines of several shapes, against what they were
 //! started with.
-#![expect(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test fails loudly and computes with numbers of its own"
-)]
-
-mod machine;
 
 use std::fs;
+use std::time::Duration;
 
-use machine::{Machine, poll};
 use serde_json::json;
+use vread_guests::{BareMachine, wait_until};
 use vread_targets::{GuestRam, QemuGuest, Sharing, TargetError};
+
+/// How long the firmware may take to set devices up.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -39,7 +35,7 @@ fn shape(guest: &QemuGuest) -> Vec<(u64, u64, &str)> {
 
 #[test]
 fn finds_all_memory_of_a_small_machine() {
-    let machine = Machine::start(&["-S", "-m", "512", "-vga", "std"]);
+    let machine = BareMachine::start(&["-S", "-m", "512", "-vga", "std"]).unwrap();
     let guest = QemuGuest::of_socket(&machine.socket()).unwrap();
     assert_eq!(guest.pid, machine.pid());
     assert_eq!(guest.status, "prelaunch");
@@ -53,7 +49,8 @@ fn finds_all_memory_of_a_small_machine() {
 
 #[test]
 fn splits_memory_around_the_pci_hole() {
-    let machine = Machine::start(&["-S", "-machine", "q35", "-m", "5G", "-vga", "std"]);
+    let machine =
+        BareMachine::start(&["-S", "-machine", "q35", "-m", "5G", "-vga", "std"]).unwrap();
     let guest = QemuGuest::of_socket(&machine.socket()).unwrap();
     let shape = shape(&guest);
     assert_eq!(shape.len(), 3, "{shape:x?}");
@@ -66,7 +63,7 @@ fn splits_memory_around_the_pci_hole() {
 
 #[test]
 fn joins_several_memory_blocks_and_leaves_device_memory_out() {
-    let machine = Machine::start(&[
+    let machine = BareMachine::start(&[
         "-machine",
         "q35",
         "-m",
@@ -95,21 +92,21 @@ fn joins_several_memory_blocks_and_leaves_device_memory_out() {
         "memory-backend-memfd,id=shmem,size=16M,share=on",
         "-device",
         "ivshmem-plain,memdev=shmem",
-    ]);
+    ])
+    .unwrap();
     // The firmware maps the shared-memory device and the video memory into the PCI hole: from then on
     // the flat view has them as `ram`.
-    let mapped = poll("firmware maps the PCI devices", || {
-        let view = machine.ask(
-            "human-monitor-command",
-            json!({ "command-line": "info mtree -f" }),
-        );
+    let mapped = wait_until("the firmware to map the PCI devices", DEADLINE, || {
+        let arguments = json!({ "command-line": "info mtree -f" });
+        let view = machine.ask("human-monitor-command", arguments).unwrap();
         let view = view.as_str().unwrap().to_owned();
         let has = |name: &str| {
             view.lines()
                 .any(|line| line.contains(&format!(", ram): {name}")))
         };
         (has("shmem") && has("vga.vram")).then_some(view)
-    });
+    })
+    .unwrap();
     let guest = QemuGuest::of_socket(&machine.socket()).unwrap();
     let shape = shape(&guest);
     let of = |backend: &str| -> u64 {
@@ -145,7 +142,7 @@ fn joins_several_memory_blocks_and_leaves_device_memory_out() {
 fn leaves_firmware_in_ram_out() {
     // These machines keep their firmware in memory of kind `ram`.
     for (kind, backend) in [("isapc", "pc.ram"), ("microvm", "microvm.ram")] {
-        let machine = Machine::start(&["-S", "-machine", kind, "-m", "256"]);
+        let machine = BareMachine::start(&["-S", "-machine", kind, "-m", "256"]).unwrap();
         let guest = QemuGuest::of_socket(&machine.socket()).unwrap();
         assert!(
             shape(&guest).iter().all(|(_, _, name)| *name == backend),
@@ -159,7 +156,7 @@ fn leaves_firmware_in_ram_out() {
 #[test]
 fn finds_the_socket_of_a_process() {
     // A relative path, by way of a character device, is the hard case.
-    let machine = Machine::start(&[
+    let machine = BareMachine::start(&[
         "-S",
         "-m",
         "64",
@@ -167,7 +164,8 @@ fn finds_the_socket_of_a_process() {
         "socket,id=second,path=second,server=on,wait=off",
         "-mon",
         "chardev=second,mode=control",
-    ]);
+    ])
+    .unwrap();
     let guest = QemuGuest::of_pid(machine.pid()).unwrap();
     assert_eq!(guest.pid, machine.pid());
     // The first is held by somebody else: the second is taken.
@@ -189,7 +187,7 @@ fn says_how_to_start_a_qemu_without_a_socket() {
 
 #[test]
 fn says_that_another_client_holds_the_socket() {
-    let machine = Machine::start(&["-S", "-m", "64"]);
+    let machine = BareMachine::start(&["-S", "-m", "64"]).unwrap();
     let _held = std::os::unix::net::UnixStream::connect(machine.socket()).unwrap();
     let error = QemuGuest::of_socket(&machine.socket()).unwrap_err();
     assert!(
@@ -201,9 +199,9 @@ fn says_that_another_client_holds_the_socket() {
 
 #[test]
 fn leaves_the_socket_free() {
-    let machine = Machine::start(&["-S", "-m", "64"]);
+    let machine = BareMachine::start(&["-S", "-m", "64"]).unwrap();
     QemuGuest::of_socket(&machine.socket()).unwrap();
-    let status = machine.ask("query-status", json!({}));
+    let status = machine.ask("query-status", json!({})).unwrap();
     assert_eq!(status.get("status").unwrap(), "prelaunch");
 }
 

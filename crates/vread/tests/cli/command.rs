@@ -3,9 +3,10 @@
 use std::{
     ffi::OsStr,
     process::{Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use vread_guests::wait_until;
 
 /// How long a condition may take to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -54,13 +55,6 @@ pub(crate) fn assert_refused(ran: &Ran, words: &[&str]) {
 
 /// Waits until `ready` gives something.
 #[track_caller]
-pub(crate) fn poll<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
+pub(crate) fn poll<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    wait_until(what, DEADLINE, ready).unwrap()
 }

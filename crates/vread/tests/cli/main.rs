@@ -1,6 +1,5 @@
 //! The command line as a user meets it: the program is run, and judged by its output and exit code.
 #![expect(
-    clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test fails loudly and computes with numbers of its own"
