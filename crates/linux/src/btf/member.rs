@@ -74,7 +74,7 @@ impl Btf {
                 if seen > MAX_MEMBERS {
                     return None;
                 }
-                let (offset, bits) = match record.has_bitfields {
+                let (offset, bits) = match record.flag {
                     true => (word & 0x00ff_ffff, word >> 24),
                     false => (word, 0),
                 };

@@ -7,8 +7,13 @@
 mod error;
 mod member;
 mod parse;
+mod shape;
 
 pub use error::BtfError;
 pub use member::Member;
 pub(crate) use parse::MAX_BTF_LEN;
-pub use parse::{Btf, BtfKind, TypeId};
+pub use parse::{Btf, BtfKind, Name, TypeId};
+pub use shape::{
+    BtfType, CompositeKind, CompositeMember, Elements, Enumerator, IntEncoding, Parameter,
+    PlacedVariable, Qualifier, Shape, Sign,
+};

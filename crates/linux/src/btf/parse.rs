@@ -8,7 +8,7 @@ pub(crate) const MAX_BTF_LEN: usize = 64 << 20;
 /// The most types (G41).
 const MAX_TYPES: u32 = 1 << 20;
 /// The bytes of a type's record before its tail.
-const RECORD_LEN: usize = 12;
+pub(super) const RECORD_LEN: usize = 12;
 /// How many typedefs and qualifiers may stand before a type (G41).
 const MAX_CHAIN: usize = 32;
 
@@ -17,7 +17,30 @@ const MAX_CHAIN: usize = 32;
 pub struct TypeId(u32);
 
 impl TypeId {
+    /// `void`.
+    pub const VOID: Self = Self(0);
+
+    pub(super) const fn new(id: u32) -> Self {
+        Self(id)
+    }
+
     /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a name stands in the string section; 0 is the empty name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(u32);
+
+impl Name {
+    pub(super) const fn new(offset: u32) -> Self {
+        Self(offset)
+    }
+
+    /// Bytes from the start of the string section.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -112,9 +135,10 @@ pub struct Btf {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
     pub(super) at: usize,
-    pub(super) name: u32,
+    pub(super) name: Name,
     pub(super) kind: BtfKind,
-    pub(super) has_bitfields: bool,
+    /// The kind flag: what it says depends on the kind.
+    pub(super) flag: bool,
     pub(super) vlen: usize,
     /// A size in bytes, or the type that this one refers to.
     pub(super) size_or_type: u32,
@@ -263,21 +287,33 @@ impl Btf {
         record_at(self.bytes.get(..self.types_end)?, at).ok()
     }
 
-    /// The NUL-terminated string at `offset` of the string section.
-    pub(super) fn string(&self, offset: u32) -> Option<&[u8]> {
+    /// A name's letters, without the NUL; empty where the string section does not hold it.
+    #[must_use]
+    pub fn text(&self, name: Name) -> &[u8] {
+        self.string(name).unwrap_or_default()
+    }
+
+    /// The numbers of all types.
+    pub(super) fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
+        let last = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        (1..=last).map(TypeId)
+    }
+
+    /// The NUL-terminated string at `name`.
+    pub(super) fn string(&self, name: Name) -> Option<&[u8]> {
         let strings = self.bytes.get(self.strings.clone())?;
-        let from = strings.get(usize::try_from(offset).ok()?..)?;
-        let end = from.iter().position(|byte| *byte == 0)?;
+        let from = strings.get(usize::try_from(name.0).ok()?..)?;
+        let end = memchr::memchr(0, from)?;
         from.get(..end)
     }
 
     /// The elements of a composite: name, type and offset word of each.
-    pub(super) fn members(&self, record: Record) -> impl Iterator<Item = (u32, TypeId, u32)> + '_ {
+    pub(super) fn members(&self, record: Record) -> impl Iterator<Item = (Name, TypeId, u32)> + '_ {
         let tail = record.at.saturating_add(RECORD_LEN);
         (0..record.vlen).map_while(move |index| {
             let at = tail.checked_add(index.checked_mul(12)?)?;
             let word = |n: usize| u32_at(&self.bytes, at.checked_add(n)?);
-            Some((word(0)?, TypeId(word(4)?), word(8)?))
+            Some((Name(word(0)?), TypeId(word(4)?), word(8)?))
         })
     }
 
@@ -302,7 +338,7 @@ impl Btf {
                 return Err(outside);
             }
             let Some(name) = self.string(record.name) else {
-                let name = record.name;
+                let name = record.name.0;
                 return Err(BtfError::Name { id, name });
             };
             if matches!(record.kind, BtfKind::Struct | BtfKind::Union) && !name.is_empty() {
@@ -326,9 +362,9 @@ fn record_at(types: &[u8], at: usize) -> Result<Record, Option<u32>> {
     let kind = info >> 24 & 0x1f;
     Ok(Record {
         at,
-        name: word(0)?,
+        name: Name(word(0)?),
         kind: BtfKind::from_number(kind).ok_or(Some(kind))?,
-        has_bitfields: info >> 31 == 1,
+        flag: info >> 31 == 1,
         vlen: usize::from(u16_at(types, at.saturating_add(4)).ok_or(None)?),
         size_or_type: word(8)?,
     })
