@@ -2,6 +2,7 @@
 //!
 //! It does not touch the machine's package state and needs no privilege.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,6 +77,25 @@ impl Suite {
                 .args(["--quiet", "download", package]),
         )
         .map(drop)
+    }
+
+    /// Puts the files of the package and of all that it depends on into `folder`, which has a folder
+    /// `partial`. What the machine itself has installed does not count.
+    pub(crate) fn download_with_dependencies(
+        &self,
+        package: &str,
+        folder: &Path,
+    ) -> Result<(), GuestError> {
+        let mut command = self.command("apt-get");
+        let mut archives = OsString::from("Dir::Cache::archives=");
+        archives.push(folder);
+        command
+            .arg("-o")
+            .arg(archives)
+            // The lock is that of the machine's own package state, which is not touched.
+            .args(["-o", "Debug::NoLocking=1", "--no-install-recommends"])
+            .args(["--quiet", "--yes", "--download-only", "install", package]);
+        program::output(&mut command).map(drop)
     }
 
     fn command(&self, program: &str) -> Command {

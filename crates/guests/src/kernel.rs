@@ -68,7 +68,8 @@ impl KernelRelease {
         parsed.collect()
     }
 
-    fn suite(self) -> &'static str {
+    /// Where Debian keeps it.
+    pub(crate) fn suite(self) -> &'static str {
         match self {
             Self::V5_10 => "bullseye",
             Self::V6_1 => "bookworm",

@@ -10,6 +10,10 @@ const COMPLAINT_BYTES: usize = 4000;
 /// Runs a program to its end; its standard output is the answer.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, GuestError> {
     let ended = run(command)?;
+    succeeded(command, ended)
+}
+
+fn succeeded(command: &Command, ended: Output) -> Result<Vec<u8>, GuestError> {
     if ended.status.success() {
         return Ok(ended.stdout);
     }
@@ -20,6 +24,12 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, GuestError> {
     })
 }
 
+/// As [`output`], for a program that reads `input`.
+pub(crate) fn output_from(command: &mut Command, input: Stdio) -> Result<Vec<u8>, GuestError> {
+    let ended = run_from(command, input)?;
+    succeeded(command, ended)
+}
+
 /// As [`output`], for programs that answer in text.
 pub(crate) fn text(command: &mut Command) -> Result<String, GuestError> {
     output(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -27,8 +37,12 @@ pub(crate) fn text(command: &mut Command) -> Result<String, GuestError> {
 
 /// Runs a program to its end, whatever that is.
 pub(crate) fn run(command: &mut Command) -> Result<Output, GuestError> {
+    run_from(command, Stdio::null())
+}
+
+fn run_from(command: &mut Command, input: Stdio) -> Result<Output, GuestError> {
     command
-        .stdin(Stdio::null())
+        .stdin(input)
         .output()
         .map_err(|source| GuestError::Start {
             program: command.get_program().to_string_lossy().into_owned(),
