@@ -48,6 +48,7 @@ mod image;
 mod memory;
 mod note;
 mod offsets;
+mod prstatus;
 mod read_kcore_iter;
 mod segment;
 
@@ -58,6 +59,7 @@ pub use image::{KcoreImage, Place, PlacedSegment};
 pub use memory::KernelMemory;
 pub use note::{NT_PRPSINFO, NT_PRSTATUS, NT_TASKSTRUCT, NT_VMCOREINFO, Note};
 pub use offsets::OffsetRule;
+pub use prstatus::X86_64Registers;
 pub use read_kcore_iter::{CADENCE, EndOfFile, ReadOptions, read_kcore_iter};
 pub use segment::{KcoreSegment, SegmentKind};
 pub use vread_iov_iter::MAX_STALLED_TURNS;

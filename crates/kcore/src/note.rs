@@ -1,5 +1,7 @@
 use alloc::vec::Vec;
 
+use vread_addr::{ByteLen, VirtAddr};
+
 /// Registers of a CPU (`NT_PRSTATUS`).
 pub const NT_PRSTATUS: u32 = 1;
 /// What the "process" is: for kcore the kernel's command line (`NT_PRPSINFO`).
@@ -26,6 +28,18 @@ impl Note {
             kind,
             descriptor,
         }
+    }
+
+    /// What makes crash take the file for the live memory of a running kernel: not the file of a crash,
+    /// with a task that panicked. `task` is the address of `init_task`, `kaslr_offset` by how much the
+    /// kernel's image lies above its link address. crash then reads no VMCOREINFO.
+    #[must_use]
+    pub fn live(task: VirtAddr, kaslr_offset: ByteLen) -> Self {
+        // WRAP: the number is signed, and says how to get from run-time addresses to those of the file.
+        let relocate = 0_u64.wrapping_sub(kaslr_offset.get());
+        let descriptor = [task.get(), relocate, 0].map(u64::to_le_bytes).concat();
+        // crash counts the padding to the length of the name.
+        Self::new("SNAP\0\0\0", NT_TASKSTRUCT, descriptor)
     }
 
     /// The name, without the NUL.

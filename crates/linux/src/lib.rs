@@ -74,7 +74,8 @@ pub use btf::Btf;
 pub use error::LinuxError;
 pub use kallsyms::Kallsyms;
 pub use kernel::{
-    AreaCopy, AttachError, AttachTimes, Caller, Kernel, Missing, Symbols, VmallocKind, VmallocLine,
+    AreaCopy, AttachError, AttachTimes, Caller, CpuRegisters, Kernel, Missing, Symbols,
+    VmallocKind, VmallocLine,
 };
 pub use page_table::{PageTable, PagingLevels};
 pub use symbol::{Symbol, SymbolOffset};

@@ -8,14 +8,14 @@ use std::{
 
 use vread_addr::{PhysRange, VirtAddr};
 use vread_iov_iter::SourceFailure;
-use vread_linux::{AttachError, Kernel, LinuxError, Missing, PagingLevels};
+use vread_linux::{AttachError, CpuRegisters, Kernel, LinuxError, Missing, PagingLevels};
 use vread_physmem::{Access, PhysMem};
 
 use crate::{
     KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
     error::printable,
     info::{MissingInfo, access_word},
-    qemu::OnTheLine,
+    qemu::{OnTheLine, registers},
 };
 
 /// A guest: QEMU's word for where its memory lies, and what the memory says about itself.
@@ -69,6 +69,43 @@ impl Guest {
             lacks: lacks(self.kernel.missing()),
             source,
         })
+    }
+
+    /// What is in the registers of the kernel's CPUs now, in their order.
+    ///
+    /// QEMU tells them; where it does not, as when another client has its socket, there are none, which
+    /// is said as a warning and keeps nobody from reading the guest's memory.
+    pub(crate) fn cpu_registers(&self) -> Vec<CpuRegisters> {
+        let processors = match registers::of_guest(&self.qemu) {
+            Ok(processors) => processors,
+            Err(error) => {
+                tracing::warn!(%error, "the file's notes are without the processors' registers");
+                return Vec::new();
+            }
+        };
+        let tables: Vec<_> = processors
+            .iter()
+            .map(|processor| processor.descriptor_table)
+            .collect();
+        // QEMU counts the processors of the machine, the kernel those that it has started.
+        let known = self.kernel.cpus_of_descriptor_tables(&tables);
+        let known = known.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the kernel's numbers of the CPUs are taken to be QEMU's");
+            let numbers = processors.iter();
+            numbers.map(|processor| Some(processor.index)).collect()
+        });
+        let numbered = processors.iter().zip(known);
+        let mut cpus: Vec<CpuRegisters> = numbered
+            .filter_map(|(processor, cpu)| {
+                Some(CpuRegisters {
+                    cpu: cpu?,
+                    registers: processor.registers,
+                })
+            })
+            .collect();
+        cpus.sort_by_key(|cpu| cpu.cpu);
+        cpus.dedup_by_key(|cpu| cpu.cpu);
+        cpus
     }
 
     /// What is known, but for the target's name, its segments, and how long opening took in all.

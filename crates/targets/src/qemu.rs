@@ -5,6 +5,7 @@ mod flat_view;
 mod layout;
 mod process;
 mod qmp;
+pub(crate) mod registers;
 
 use std::path::{Path, PathBuf};
 

@@ -108,9 +108,16 @@ impl Target {
     pub fn image(&self, view: View) -> Result<KcoreImage, TargetError> {
         match (&self.source, view) {
             (Source::Guest(guest), View::Kcore) => guest.ask(Kernel::kcore_image),
-            (Source::Guest(guest), View::Vmcore) => guest.ask(Kernel::vmcore_image),
+            (Source::Guest(guest), View::Vmcore) => {
+                let cpus = guest.cpu_registers();
+                guest.ask(|kernel| kernel.vmcore_image(&cpus))
+            }
+            (Source::Guest(guest), View::VmcoreLive) => {
+                let cpus = guest.cpu_registers();
+                guest.ask(|kernel| kernel.vmcore_live_image(&cpus))
+            }
             (Source::Arena(arena), View::Kcore) => Ok(arena.kcore()?),
-            (Source::Arena(arena), View::Vmcore) => Ok(arena.vmcore()?),
+            (Source::Arena(arena), View::Vmcore | View::VmcoreLive) => Ok(arena.vmcore()?),
         }
     }
 

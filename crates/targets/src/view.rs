@@ -7,17 +7,23 @@ pub enum View {
     /// offsets that follow the virtual addresses.
     Kcore,
     /// As a dump lays it out: text and RAM one after another, with physical addresses; what crash and
-    /// makedumpfile want.
+    /// makedumpfile want. Its notes have the registers of each processor.
     Vmcore,
+    /// As [`Vmcore`](Self::Vmcore), for crash's live mode: the kernel runs, no task has panicked.
+    VmcoreLive,
 }
 
 impl View {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Kcore, Self::Vmcore, Self::VmcoreLive];
+
     /// The file's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Kcore => "kcore",
             Self::Vmcore => "vmcore",
+            Self::VmcoreLive => "vmcore.live",
         }
     }
 }

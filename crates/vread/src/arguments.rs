@@ -182,7 +182,8 @@ and to end it: Ctrl-C, or fusermount3 -u vm";
 /// Serve the target's memory as files, live, until Ctrl-C.
 ///
 /// DIR/kcore has the layout of the guest's own /proc/kcore (for gdb and drgn), DIR/vmcore that of a dump
-/// (for crash and makedumpfile). Only you can read them. Every read looks at memory as it is then.
+/// (for crash and makedumpfile) with the registers of each processor, DIR/vmcore.live the same for
+/// crash's live mode. Only you can read them. Every read looks at memory as it is then.
 #[derive(Debug, Args)]
 #[command(after_help = MOUNT_EXAMPLES)]
 pub(crate) struct MountArguments {

@@ -4,6 +4,7 @@ mod areas;
 mod attach;
 mod banner;
 mod build_id;
+mod cpus;
 mod error;
 mod generated;
 mod identify;
@@ -18,6 +19,7 @@ mod vmallocinfo;
 
 pub use error::AttachError;
 pub use missing::Missing;
+pub use notes::CpuRegisters;
 pub use space::AreaCopy;
 pub use symbols::Symbols;
 pub use times::AttachTimes;

@@ -1,5 +1,5 @@
 use vread_addr::ByteLen;
-use vread_kcore::{NT_PRPSINFO, NT_PRSTATUS, NT_TASKSTRUCT, NT_VMCOREINFO, Note};
+use vread_kcore::{NT_PRPSINFO, NT_PRSTATUS, NT_TASKSTRUCT, NT_VMCOREINFO, Note, X86_64Registers};
 
 use super::Kernel;
 use crate::LinuxError;
@@ -15,7 +15,29 @@ const MAX_ARGUMENTS_LEN: usize = 79;
 /// The most bytes of a `task_struct`.
 const MAX_TASK_LEN: u64 = 1 << 16;
 
+/// The registers of one of the kernel's CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuRegisters {
+    /// The kernel's number of the CPU.
+    pub cpu: u32,
+    /// What is in them.
+    pub registers: X86_64Registers,
+}
+
 impl Kernel {
+    /// The notes of a dump: those of [`notes`](Self::notes), with the registers of `cpus` in place of
+    /// the reading task's. Without any, that task's remain, which are zeros.
+    pub(crate) fn dump_notes(&self, cpus: &[CpuRegisters]) -> Vec<Note> {
+        let mut notes = self.notes();
+        if !cpus.is_empty() {
+            notes.retain(|note| note.kind() != NT_PRSTATUS);
+            let registers = cpus.iter();
+            let registers = registers.map(|cpu| Note::prstatus(cpu.cpu, &cpu.registers));
+            notes.splice(0..0, registers);
+        }
+        notes
+    }
+
     /// The notes of the kernel's own `/proc/kcore` (E4). The task is `init_task`, since an outside
     /// reader is no task of the target (E8); its size is the one that the kernel itself uses.
     #[must_use]

@@ -1,7 +1,7 @@
 use vread_addr::{ByteLen, PageCount, PhysRange, VirtAddr};
-use vread_kcore::{ElfMachine, KcoreImage, KcoreSegment, OffsetRule, SegmentKind};
+use vread_kcore::{ElfMachine, KcoreImage, KcoreSegment, Note, OffsetRule, SegmentKind};
 
-use super::Kernel;
+use super::{CpuRegisters, Kernel};
 use crate::bases::{image_to_phys, modules_range};
 use crate::memory::{Iomem, read_iomem};
 use crate::{Bases, LinuxError, PagingLevels};
@@ -98,18 +98,30 @@ impl Kernel {
         Ok(image?)
     }
 
-    /// Text and RAM as a dump has them.
+    /// Text and RAM as a dump has them, with the registers of `cpus` in its notes.
     ///
     /// # Errors
     ///
     /// Those of [`segments`](Self::segments).
-    pub fn vmcore_image(&self) -> Result<KcoreImage, LinuxError> {
+    pub fn vmcore_image(&self, cpus: &[CpuRegisters]) -> Result<KcoreImage, LinuxError> {
+        self.dump_image(&self.dump_notes(cpus))
+    }
+
+    /// As [`vmcore_image`](Self::vmcore_image), with a note that tells crash that the kernel runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`segments`](Self::segments), and a missing `init_task`.
+    pub fn vmcore_live_image(&self, cpus: &[CpuRegisters]) -> Result<KcoreImage, LinuxError> {
+        let mut notes = self.dump_notes(cpus);
+        let task = self.need_symbol("init_task")?;
+        notes.push(Note::live(task, self.kaslr_offset()));
+        self.dump_image(&notes)
+    }
+
+    fn dump_image(&self, notes: &[Note]) -> Result<KcoreImage, LinuxError> {
         let segments = self.segments()?;
-        Ok(KcoreImage::vmcore(
-            ElfMachine::X86_64,
-            &segments,
-            &self.notes(),
-        )?)
+        Ok(KcoreImage::vmcore(ElfMachine::X86_64, &segments, notes)?)
     }
 }
 

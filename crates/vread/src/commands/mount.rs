@@ -24,7 +24,7 @@ use vread_targets::{Target, View};
 use crate::{Outcome, arguments::MountArguments};
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
-    let files = [View::Kcore, View::Vmcore]
+    let files = View::ALL
         .into_iter()
         .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
             Ok(Box::new(ViewFile::new(Arc::clone(target), view)?))
@@ -40,7 +40,10 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
     };
     let mounted = Mounted::mount(files, &arguments.dir, options)?;
     let dir = mounted.dir().display();
-    eprintln!("{} is mounted: {dir}/kcore and {dir}/vmcore", target.word());
+    eprintln!(
+        "{} is mounted: {dir}/kcore, {dir}/vmcore, {dir}/vmcore.live",
+        target.word()
+    );
     eprintln!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
     let unmounter = mounted.unmounter();
     thread::Builder::new()
