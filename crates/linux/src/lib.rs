@@ -64,6 +64,7 @@ mod list;
 pub mod memory;
 pub mod modules;
 mod page_table;
+mod record;
 mod symbol;
 mod virt_mem;
 mod vmcoreinfo;

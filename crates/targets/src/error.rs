@@ -219,6 +219,26 @@ pub enum TargetError {
         last: VirtAddr,
     },
 
+    /// The target has no kernel.
+    #[error("{target} has no kernel to ask; give a guest, such as qemu:/run/vm.sock")]
+    NoKernel {
+        /// The target's word.
+        target: String,
+    },
+    /// The target is nothing that could be stopped.
+    #[error("{target} cannot be paused; --pause is for guests of QEMU")]
+    NoPause {
+        /// The target's word.
+        target: String,
+    },
+    /// QEMU says that the guest did not stop.
+    #[error("{path}: QEMU says that the guest is `{status}` after it was told to stop; try again, or leave --pause away", path = path.display())]
+    NotStopped {
+        /// The socket.
+        path: PathBuf,
+        /// QEMU's word for what the guest does.
+        status: String,
+    },
     /// Not an address that this kernel's CPU accepts.
     #[error("{addr} is not a canonical address; this kernel's addresses are {lowest} and above")]
     NotCanonical {

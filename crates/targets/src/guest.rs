@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     os::unix::ffi::OsStrExt as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -57,6 +58,11 @@ impl Guest {
 
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// The socket on which QEMU takes commands.
+    pub(crate) fn qmp_socket(&self) -> &Path {
+        &self.qemu.socket
     }
 
     /// What `ask` gets of the kernel; where it cannot be had, the error says what the guest lacks.

@@ -30,7 +30,7 @@ mod word;
 pub use area_line::AreaLine;
 pub use error::TargetError;
 pub use info::{KernelInfo, MissingInfo, QemuInfo, RamInfo, SegmentInfo, StepInfo, TargetInfo};
-pub use qemu::{GuestRam, QemuGuest, Sharing};
+pub use qemu::{GuestRam, PauseEnd, Paused, QemuGuest, Sharing};
 pub use target::Target;
 pub use view::View;
 pub use word::TargetWord;

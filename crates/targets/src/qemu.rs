@@ -3,6 +3,7 @@
 mod command_line;
 mod flat_view;
 mod layout;
+mod pause;
 mod process;
 mod qmp;
 pub(crate) mod registers;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::layout::{GuestRam, Sharing};
+pub use self::pause::{PauseEnd, Paused};
 use self::qmp::Qmp;
 use crate::{TargetError, error::printable};
 

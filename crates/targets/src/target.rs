@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 use vread_addr::{FileOffset, VirtAddr};
 use vread_iov_iter::{IovIter, Progress};
 use vread_kcore::{EndOfFile, KcoreError, KcoreImage, OffsetRule, ReadOptions, read_kcore_iter};
-use vread_linux::{Kernel, Symbol};
+use vread_linux::{Kernel, LinuxError, Symbol};
 use vread_nofault::UserBuf;
 use vread_physmem::Access;
 
 use crate::{
-    AreaLine, TargetError, TargetInfo, TargetWord, View,
+    AreaLine, Paused, TargetError, TargetInfo, TargetWord, View,
     arena::{self, ArenaTarget},
     guest::Guest,
     info::{MissingInfo, SegmentInfo},
@@ -223,6 +223,37 @@ impl Target {
                 Ok(lines.iter().map(AreaLine::from).collect())
             }
             Source::Arena(arena) => Ok(arena.vmallocinfo()),
+        }
+    }
+
+    /// What `ask` gets of the target's kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::NoKernel`] for a target without a kernel; otherwise what the kernel lacks.
+    pub fn ask_kernel<'t, T>(
+        &'t self,
+        ask: impl FnOnce(&'t Kernel) -> Result<T, LinuxError>,
+    ) -> Result<T, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => guest.ask(ask),
+            Source::Arena(_) => Err(TargetError::NoKernel {
+                target: self.word.to_string(),
+            }),
+        }
+    }
+
+    /// Stops the guest's processors until the [`Paused`] that is returned is resumed or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::NoPause`] for a target that is no guest of QEMU; otherwise what QMP lacks.
+    pub fn pause(&self) -> Result<Paused, TargetError> {
+        match &self.source {
+            Source::Guest(guest) => Paused::stop(guest.qmp_socket()),
+            Source::Arena(_) => Err(TargetError::NoPause {
+                target: self.word.to_string(),
+            }),
         }
     }
 

@@ -8,6 +8,7 @@ mod cpus;
 mod error;
 mod generated;
 mod identify;
+mod identity;
 mod memory;
 mod missing;
 mod notes;

@@ -58,15 +58,7 @@ impl Kernel {
     /// What the kernel was started with; empty where it cannot be read.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let read = || {
-            let text = self
-                .virt()
-                .read_pointer(self.need_symbol("saved_command_line")?)?;
-            // The boot protocol's limit on x86.
-            self.virt().read_string(text, 2048)
-        };
-        let text: Result<Vec<u8>, LinuxError> = read();
-        String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()
+        self.saved_command_line().unwrap_or_default()
     }
 
     /// `init_task`, as many bytes of it as the kernel counts for a task at run time.

@@ -4,7 +4,8 @@ use vread_addr::{VirtAddr, VirtRange};
 
 use super::Kernel;
 use super::generated::{Generated, Maker};
-use crate::modules::{Module, ModuleLayout, read_modules};
+use crate::modules::{Depth, ListingLayout, Module, ModuleLayout, ModuleLine, read_modules};
+use crate::record::again_if_torn;
 use crate::{Kallsyms, LinuxError, Symbol, SymbolOffset};
 
 /// All symbols of a kernel at one moment: the image's, those of its modules, and those of code that
@@ -25,8 +26,28 @@ impl Kernel {
     ///
     /// [`LinuxError`] where symbols or types are missing, or the list cannot be read.
     pub fn modules(&self) -> Result<Vec<Module>, LinuxError> {
+        self.read_modules(Depth::Symbols)
+    }
+
+    /// The lines of the kernel's own `/proc/modules`, in its order, as modules are now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`modules`](Self::modules).
+    pub fn module_lines(&self) -> Result<Vec<ModuleLine>, LinuxError> {
+        let layout = ListingLayout::from_btf(self.need_btf()?)?;
+        let line = |module: &Module| layout.read(self.virt(), module);
+        // A module may go between two looks at it.
+        again_if_torn(|| {
+            let modules = self.read_modules(Depth::Outline)?;
+            modules.iter().map(line).collect()
+        })
+    }
+
+    fn read_modules(&self, depth: Depth) -> Result<Vec<Module>, LinuxError> {
         let layout = ModuleLayout::from_btf(self.need_btf()?)?;
-        read_modules(self.virt(), &layout, self.need_symbol("modules")?)
+        let head = self.need_symbol("modules")?;
+        read_modules(self.virt(), &layout, head, depth)
     }
 
     /// All symbols, those of modules as they are loaded now.

@@ -1,11 +1,14 @@
 //! Loaded modules and their symbols (G62).
 
 mod layout;
+mod listing;
 mod symbols;
 mod walk;
 
 pub(crate) use layout::ModuleLayout;
-pub(crate) use walk::read_modules;
+pub(crate) use listing::ListingLayout;
+pub use listing::{ModuleLine, ModuleState};
+pub(crate) use walk::{Depth, read_modules};
 
 use std::sync::Arc;
 

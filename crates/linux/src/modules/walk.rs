@@ -18,15 +18,25 @@ const UNFORMED: u32 = 3;
 /// How many memory regions are looked at; there are 7.
 const MAX_REGIONS: u64 = 16;
 
-/// The loaded modules with their symbols, in the order of `/proc/kallsyms`: the last one loaded first.
+/// How much of each module is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Its name and where its memory is.
+    Outline,
+    /// Its symbols too.
+    Symbols,
+}
+
+/// The loaded modules, in the order of `/proc/kallsyms`: the last one loaded first.
 pub(crate) fn read_modules(
     virt: VirtMem<'_>,
     layout: &ModuleLayout,
     head: VirtAddr,
+    depth: Depth,
 ) -> Result<Vec<Module>, LinuxError> {
     let mut last = Ok(Vec::new());
     for _ in 0..MAX_TRIES {
-        last = try_read_modules(virt, layout, head);
+        last = try_read_modules(virt, layout, head, depth);
         if last.is_ok() {
             break;
         }
@@ -38,6 +48,7 @@ fn try_read_modules(
     virt: VirtMem<'_>,
     layout: &ModuleLayout,
     head: VirtAddr,
+    depth: Depth,
 ) -> Result<Vec<Module>, LinuxError> {
     let mut modules = Vec::new();
     let mut budget = symbols::Budget::new();
@@ -65,6 +76,10 @@ fn try_read_modules(
             memory: record.memory(&layout.memory),
             symbols: Vec::new(),
         };
+        if depth == Depth::Outline {
+            modules.push(module);
+            return Ok(());
+        }
         // A module whose symbols cannot be read is one without symbols, not the end of the list.
         let symbols = symbols::read_symbols(virt, layout, &record, &mut budget);
         module.symbols = symbols.unwrap_or_else(|error| {
