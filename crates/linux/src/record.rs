@@ -55,11 +55,6 @@ impl Field {
     pub(crate) fn offset(self) -> ByteLen {
         ByteLen::from_usize(self.at)
     }
-
-    /// How long it is.
-    pub(crate) fn len(self) -> usize {
-        self.len
-    }
 }
 
 impl Shape {
@@ -154,11 +149,6 @@ impl Record {
         VirtAddr::new(self.number(field))
     }
 
-    /// A member that is a pointer, unless it is NULL.
-    pub(crate) fn pointer_or_null(&self, field: Field) -> Option<VirtAddr> {
-        Some(self.pointer(field)).filter(|addr| addr.get() != 0)
-    }
-
     /// A member that is an array of characters.
     pub(crate) fn text(&self, field: Field) -> String {
         String::from_utf8_lossy(until_nul(self.bytes(field))).into_owned()
@@ -223,7 +213,10 @@ mod tests {
         assert_eq!(record.number(field(0x12, 2)), 0x4433);
         assert_eq!(record.signed(field(0x17, 1)), -0x78);
         assert_eq!(record.signed(field(0x10, 4)), 0x4433_2211);
-        assert_eq!(record.signed(field(0x10, 8)), 0x8877_6655_4433_2211_u64.cast_signed());
+        assert_eq!(
+            record.signed(field(0x10, 8)),
+            0x8877_6655_4433_2211_u64.cast_signed()
+        );
         assert_eq!(record.text(field(0x18, 8)), "name");
         assert_eq!(record.address_of(field(0x18, 8)), VirtAddr::new(AT + 0x18));
         // What was not read is nothing.
@@ -240,7 +233,10 @@ mod tests {
         let read = |at| shape(&[], 0..8).read(virt(&mem), VirtAddr::new(at));
         assert!(matches!(read(AT + 1), Err(LinuxError::Malformed { .. })));
         assert!(matches!(read(0), Err(LinuxError::NotMapped { .. })));
-        assert!(matches!(read(u64::MAX - 7), Err(LinuxError::NotMapped { .. })));
+        assert!(matches!(
+            read(u64::MAX - 7),
+            Err(LinuxError::NotMapped { .. })
+        ));
     }
 
     #[test]

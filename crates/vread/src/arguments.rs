@@ -9,6 +9,10 @@ use vread_targets::{Target, TargetError, TargetWord};
 
 use crate::commands::{read::Where, symbols::What};
 
+mod listings;
+
+pub(crate) use listings::{CmdlineArguments, IomemArguments, LsmodArguments, VersionArguments};
+
 const AFTER_HELP: &str = "\
 A TARGET is one of
   qemu:SOCKET   the guest of the QEMU that serves QMP on the unix socket SOCKET
@@ -40,6 +44,10 @@ pub(crate) enum Command {
     Read(ReadArguments),
     Symbols(SymbolsArguments),
     Vmallocinfo(VmallocinfoArguments),
+    Lsmod(LsmodArguments),
+    Iomem(IomemArguments),
+    Cmdline(CmdlineArguments),
+    Version(VersionArguments),
     Mount(MountArguments),
 }
 
@@ -51,9 +59,49 @@ impl Command {
             Self::Read(arguments) => &arguments.target,
             Self::Symbols(arguments) => &arguments.target,
             Self::Vmallocinfo(arguments) => &arguments.target,
+            Self::Lsmod(arguments) => &arguments.listing.target,
+            Self::Iomem(arguments) => &arguments.listing.target,
+            Self::Cmdline(arguments) => &arguments.listing.target,
+            Self::Version(arguments) => &arguments.listing.target,
             Self::Mount(arguments) => &arguments.target,
         }
     }
+
+    /// Whether the guest is to stand still meanwhile.
+    pub(crate) fn pause(&self) -> Pause {
+        let arguments = match self {
+            Self::Info(arguments) => &arguments.pause,
+            Self::Read(arguments) => &arguments.pause,
+            Self::Symbols(arguments) => &arguments.pause,
+            Self::Vmallocinfo(arguments) => &arguments.pause,
+            Self::Lsmod(arguments) => &arguments.listing.pause,
+            Self::Iomem(arguments) => &arguments.listing.pause,
+            Self::Cmdline(arguments) => &arguments.listing.pause,
+            Self::Version(arguments) => &arguments.listing.pause,
+            Self::Mount(_) => return Pause::Never,
+        };
+        match arguments.pause {
+            true => Pause::WhileReading,
+            false => Pause::Never,
+        }
+    }
+}
+
+/// Whether a guest is stopped for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// It runs all the while.
+    Never,
+    /// It stands still from when it is open until all is read.
+    WhileReading,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArguments {
+    /// Stop the guest over QMP while this command reads, so that nothing changes meanwhile; for how long
+    /// it stood still is told on standard error.
+    #[arg(long)]
+    pause: bool,
 }
 
 /// Which target, and how to reach it.
@@ -97,6 +145,8 @@ Examples:
 pub(crate) struct InfoArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
+    #[command(flatten)]
+    pub(crate) pause: PauseArguments,
     /// Print JSON: addresses as hexadecimal strings, lengths in bytes, times in milliseconds.
     #[arg(long)]
     pub(crate) json: bool,
@@ -118,6 +168,8 @@ Examples:
 pub(crate) struct ReadArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
+    #[command(flatten)]
+    pub(crate) pause: PauseArguments,
     /// Where to begin: an address (0x… or 16 hexadecimal digits), a symbol, or either with +OFFSET.
     #[arg(value_name = "WHERE")]
     pub(crate) at: Where,
@@ -145,6 +197,8 @@ Examples:
 pub(crate) struct SymbolsArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
+    #[command(flatten)]
+    pub(crate) pause: PauseArguments,
     /// A part of a name; or with `*` or `?` a pattern for whole names; or an address.
     #[arg(value_name = "PATTERN|ADDRESS")]
     pub(crate) what: Option<What>,
@@ -156,7 +210,8 @@ pub(crate) struct SymbolsArguments {
 const VMALLOCINFO_EXAMPLES: &str = "\
 Examples:
   vread vmallocinfo qemu:/run/vm.sock
-  vread vmallocinfo qemu:/run/vm.sock | sort -k2 -n -r | head     the ten largest areas";
+  vread vmallocinfo qemu:/run/vm.sock | sort -k2 -n -r | head     the ten largest areas
+  vread vmallocinfo qemu:/run/vm.sock --totals | head             who has most of it";
 
 /// List the areas of vmalloc space, in the lines of the guest's own /proc/vmallocinfo.
 #[derive(Debug, Args)]
@@ -164,7 +219,12 @@ Examples:
 pub(crate) struct VmallocinfoArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
-    /// Print JSON: an array of objects with start, end, size and the rest of the line.
+    #[command(flatten)]
+    pub(crate) pause: PauseArguments,
+    /// One line for each caller: bytes, pages and areas in all, the largest first.
+    #[arg(long)]
+    pub(crate) totals: bool,
+    /// Print JSON: an array of objects with start, end, size and the rest of the line, or the totals.
     #[arg(long)]
     pub(crate) json: bool,
 }

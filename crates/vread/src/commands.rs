@@ -1,7 +1,11 @@
 //! One module for each subcommand.
 
+pub(crate) mod cmdline;
 pub(crate) mod info;
+pub(crate) mod iomem;
+pub(crate) mod lsmod;
 pub(crate) mod mount;
 pub(crate) mod read;
 pub(crate) mod symbols;
+pub(crate) mod version;
 pub(crate) mod vmallocinfo;

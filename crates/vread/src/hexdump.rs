@@ -8,7 +8,7 @@ use vread_addr::{ByteLen, VirtAddr};
 const LINE: usize = 16;
 
 /// Writes `bytes`, the first of which lies at `start`.
-pub(crate) fn write(out: &mut impl Write, start: VirtAddr, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(out: &mut dyn Write, start: VirtAddr, bytes: &[u8]) -> io::Result<()> {
     let mut addr = start;
     for line in bytes.chunks(LINE) {
         write!(out, "{:016x}:", addr.get())?;

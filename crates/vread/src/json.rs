@@ -8,7 +8,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use crate::printable::is_obeyed;
 
 /// Writes `value` in one line, without the line's end.
-pub(crate) fn write(out: &mut impl Write, value: &impl Serialize) -> serde_json::Result<()> {
+pub(crate) fn write(out: &mut dyn Write, value: &impl Serialize) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(
         out,
         Harmless(CompactFormatter),
@@ -16,11 +16,24 @@ pub(crate) fn write(out: &mut impl Write, value: &impl Serialize) -> serde_json:
 }
 
 /// Writes `value` in indented lines, without the last line's end.
-pub(crate) fn write_pretty(out: &mut impl Write, value: &impl Serialize) -> serde_json::Result<()> {
+pub(crate) fn write_pretty(out: &mut dyn Write, value: &impl Serialize) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(
         out,
         Harmless(PrettyFormatter::new()),
     ))
+}
+
+/// Writes an array with one element on each line.
+pub(crate) fn array(
+    out: &mut dyn Write,
+    items: impl IntoIterator<Item = impl Serialize>,
+) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (index, item) in items.into_iter().enumerate() {
+        out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
+        write(out, &item)?;
+    }
+    out.write_all(b"\n]\n")
 }
 
 /// Writes strings so that no character in them is one that a terminal obeys: `serde_json` itself escapes

@@ -15,15 +15,20 @@ mod commands;
 mod glob;
 mod hexdump;
 mod json;
+mod paused;
 mod printable;
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 use vread_targets::Target;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Pause};
 use printable::{Printable, PrintableLines};
 
 /// Whether all that was asked for was there.
@@ -59,11 +64,32 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
 }
 
 fn run_on(target: &Arc<Target>, command: &Command) -> anyhow::Result<Outcome> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let outcome = match command.pause() {
+        Pause::Never => run_into(target, command, &mut out),
+        Pause::WhileReading => {
+            paused::run_paused(target, &mut out, |out| run_into(target, command, out))
+        }
+    };
+    // What was said before an error is said.
+    out.flush()?;
+    outcome
+}
+
+fn run_into(
+    target: &Arc<Target>,
+    command: &Command,
+    out: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
     match command {
-        Command::Info(arguments) => commands::info::run(target, arguments),
-        Command::Read(arguments) => commands::read::run(target, arguments),
-        Command::Symbols(arguments) => commands::symbols::run(target, arguments),
-        Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(target, arguments),
+        Command::Info(arguments) => commands::info::run(target, arguments, out),
+        Command::Read(arguments) => commands::read::run(target, arguments, out),
+        Command::Symbols(arguments) => commands::symbols::run(target, arguments, out),
+        Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(target, arguments, out),
+        Command::Lsmod(arguments) => commands::lsmod::run(target, arguments, out),
+        Command::Iomem(arguments) => commands::iomem::run(target, arguments, out),
+        Command::Cmdline(arguments) => commands::cmdline::run(target, arguments, out),
+        Command::Version(arguments) => commands::version::run(target, arguments, out),
         Command::Mount(arguments) => commands::mount::run(target, arguments),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     time::Duration,
 };
 
@@ -11,23 +11,25 @@ use vread_targets::{Target, TargetInfo};
 
 use crate::{Outcome, arguments::InfoArguments, json, printable::Printable};
 
-pub(crate) fn run(target: &Target, arguments: &InfoArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn run(
+    target: &Target,
+    arguments: &InfoArguments,
+    out: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
     let info = target.info();
-    let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
-        json::write_pretty(&mut out, &info)?;
+        json::write_pretty(out, &info)?;
         writeln!(out)?;
     } else {
-        print(&mut out, &info)?;
+        print(out, &info)?;
     }
-    out.flush()?;
     match info.missing.is_empty() {
         true => Ok(Outcome::All),
         false => Ok(Outcome::SomeMissing),
     }
 }
 
-fn print(out: &mut impl Write, info: &TargetInfo) -> io::Result<()> {
+fn print(out: &mut dyn Write, info: &TargetInfo) -> io::Result<()> {
     let mut line = |label: &str, value: &dyn fmt::Display| {
         writeln!(out, "{label:<16} {}", Printable(&value.to_string()))
     };

@@ -1,7 +1,7 @@
 //! `vread read`
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     str::FromStr,
 };
 
@@ -65,7 +65,11 @@ impl FromStr for Where {
     }
 }
 
-pub(crate) fn run(target: &Target, arguments: &ReadArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn run(
+    target: &Target,
+    arguments: &ReadArguments,
+    out: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
     let image = target.image(View::Kcore)?;
     let start = resolve(target, &arguments.at)?;
     let position = target.position_of(&image, start)?;
@@ -83,18 +87,14 @@ pub(crate) fn run(target: &Target, arguments: &ReadArguments) -> anyhow::Result<
         left: arguments.length,
     };
     let holes = if arguments.raw {
-        let mut out = io::stdout().lock();
         reading.for_each(|_, bytes| out.write_all(bytes))?
     } else if arguments.json {
-        print_json(reading, start)?
+        print_json(reading, start, out)?
     } else {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let holes = reading.for_each(|done, bytes| {
+        reading.for_each(|done, bytes| {
             // WRAP: the range was checked.
-            hexdump::write(&mut out, start.wrapping_add(done), bytes)
-        })?;
-        out.flush()?;
-        holes
+            hexdump::write(out, start.wrapping_add(done), bytes)
+        })?
     };
     if holes.is_zero() {
         return Ok(Outcome::All);
@@ -203,8 +203,11 @@ impl Reading<'_> {
 }
 
 /// `{"address":"0x…","length":16,"holes":0,"bytes":"00ff…"}`, written as it is read.
-fn print_json(reading: Reading<'_>, start: VirtAddr) -> anyhow::Result<ByteLen> {
-    let mut out = BufWriter::new(io::stdout().lock());
+fn print_json(
+    reading: Reading<'_>,
+    start: VirtAddr,
+    out: &mut dyn Write,
+) -> anyhow::Result<ByteLen> {
     let length = reading.left.get();
     write!(
         out,
@@ -217,7 +220,6 @@ fn print_json(reading: Reading<'_>, start: VirtAddr) -> anyhow::Result<ByteLen> 
         Ok(())
     })?;
     writeln!(out, "\",\"holes\":{}}}", holes.get())?;
-    out.flush()?;
     Ok(holes)
 }
 

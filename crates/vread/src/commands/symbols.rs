@@ -1,7 +1,7 @@
 //! `vread symbols`
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     str::FromStr,
 };
 
@@ -50,17 +50,20 @@ struct JsonSymbol<'a> {
     module: Option<&'a str>,
 }
 
-pub(crate) fn run(target: &Target, arguments: &SymbolsArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn run(
+    target: &Target,
+    arguments: &SymbolsArguments,
+    out: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
     if let Some(What::Covering(addr)) = &arguments.what {
         let Some(covering) = target.resolve(*addr)? else {
             eprintln!("vread: no symbol covers {addr}");
             return Ok(Outcome::SomeMissing);
         };
-        let mut out = io::stdout().lock();
         match arguments.json {
             true => {
                 json::write(
-                    &mut out,
+                    out,
                     &serde_json::json!({
                         "address": format!("{addr:#x}"),
                         "symbol": covering,
@@ -78,12 +81,10 @@ pub(crate) fn run(target: &Target, arguments: &SymbolsArguments) -> anyhow::Resu
         Some(What::Containing(part)) => symbol.name.contains(part.as_str()),
         Some(What::Matching(pattern)) => glob::matches(pattern, &symbol.name),
     });
-    let mut out = BufWriter::new(io::stdout().lock());
     let printed = match arguments.json {
-        true => print_json(&mut out, chosen)?,
-        false => print_lines(&mut out, chosen)?,
+        true => print_json(out, chosen)?,
+        false => print_lines(out, chosen)?,
     };
-    out.flush()?;
     match (&arguments.what, printed) {
         (Some(What::Containing(text) | What::Matching(text)), 0) => {
             eprintln!("vread: no symbol matches `{}`", Printable(text));
@@ -95,7 +96,7 @@ pub(crate) fn run(target: &Target, arguments: &SymbolsArguments) -> anyhow::Resu
 
 /// The lines of `/proc/kallsyms`.
 fn print_lines<'s>(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     symbols: impl Iterator<Item = &'s Symbol>,
 ) -> io::Result<usize> {
     let mut printed = 0_usize;
@@ -107,7 +108,7 @@ fn print_lines<'s>(
 }
 
 fn print_json<'s>(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     symbols: impl Iterator<Item = &'s Symbol>,
 ) -> io::Result<usize> {
     let mut printed = 0_usize;
@@ -115,7 +116,7 @@ fn print_json<'s>(
     for symbol in symbols {
         out.write_all(if printed == 0 { b"\n" } else { b",\n" })?;
         json::write(
-            &mut *out,
+            out,
             &JsonSymbol {
                 address: format!("{:#x}", symbol.addr),
                 letter: symbol.letter,

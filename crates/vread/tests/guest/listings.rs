@@ -94,7 +94,7 @@ pub(crate) fn read_command_prints_the_banner(guest: &Guest) {
 }
 
 /// Reads outside, inside, outside until the two outside agree: then what is inside is comparable.
-fn decided<T: PartialEq>(outside: impl Fn() -> T, inside: impl Fn() -> T) -> (T, T) {
+pub(crate) fn decided<T: PartialEq>(outside: impl Fn() -> T, inside: impl Fn() -> T) -> (T, T) {
     const TRIES: usize = 10;
     let mut before = outside();
     for _ in 0..TRIES {

@@ -17,6 +17,7 @@ mod end_of_guest;
 mod image;
 mod listings;
 mod mounted;
+mod own_files;
 mod peers;
 mod program;
 mod ranges;
@@ -33,7 +34,7 @@ type SharedTest = fn(&Guest);
 /// A test that boots guests of its own.
 type OwnTest = fn(KernelRelease);
 
-const SHARED: [(&str, SharedTest); 13] = [
+const SHARED: [(&str, SharedTest); 18] = [
     (
         "headers_equal_the_guests_own_kcore",
         image::headers_equal_the_guests_own_kcore,
@@ -55,6 +56,17 @@ const SHARED: [(&str, SharedTest); 13] = [
         "vmallocinfo_equals_the_guests_own",
         listings::vmallocinfo_equals_the_guests_own,
     ),
+    (
+        "listing_version_and_cmdline",
+        own_files::listing_version_and_cmdline,
+    ),
+    ("listing_iomem", own_files::listing_iomem),
+    ("listing_lsmod", own_files::listing_lsmod),
+    (
+        "listing_vmallocinfo_totals",
+        own_files::listing_vmallocinfo_totals,
+    ),
+    ("listing_under_pause", own_files::listing_under_pause),
     (
         "info_says_what_the_guest_says",
         listings::info_says_what_the_guest_says,
@@ -99,7 +111,12 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for release in KernelRelease::under_test() {
-        let guest = SharedGuest::new(GuestConfig::new(release).backend(Backend::File));
+        let guest = SharedGuest::new(
+            GuestConfig::new(release)
+                .backend(Backend::File)
+                // A module that uses others.
+                .module("nf_nat"),
+        );
         for (name, test) in SHARED {
             let guest = guest.clone();
             trials.push(Trial::test(format!("{release}::{name}"), move || {
