@@ -17,6 +17,12 @@ pub trait Destination {
         self.len() == 0
     }
 
+    /// How far the first byte lies behind the start of its page, for those who count pages
+    /// ([`npages`](crate::IovIter::npages)).
+    fn offset_in_page(&self) -> usize {
+        0
+    }
+
     /// Copies `src` to `at` without faulting a page in and without sleeping. Returns the bytes done.
     fn copy_nofault(&mut self, at: usize, src: &[u8]) -> usize;
 

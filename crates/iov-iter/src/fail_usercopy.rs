@@ -2,7 +2,7 @@ use core::fmt;
 use core::str::FromStr;
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::Destination;
+use crate::{Destination, Source};
 
 /// When writes into a reader's buffer are made to fail: the attributes of Linux's fault injection
 /// (`fail_usercopy`, I28), with their meaning.
@@ -158,6 +158,10 @@ impl<D: Destination> Destination for FailUsercopy<'_, D> {
         self.segment.len()
     }
 
+    fn offset_in_page(&self) -> usize {
+        self.segment.offset_in_page()
+    }
+
     fn copy_nofault(&mut self, at: usize, src: &[u8]) -> usize {
         match self.faults.should_fail() {
             true => 0,
@@ -174,5 +178,26 @@ impl<D: Destination> Destination for FailUsercopy<'_, D> {
 
     fn fault_in_writeable(&mut self, at: usize, len: usize) -> usize {
         self.segment.fault_in_writeable(at, len)
+    }
+}
+
+impl<S: Source> Source for FailUsercopy<'_, S> {
+    fn len(&self) -> usize {
+        self.segment.len()
+    }
+
+    fn offset_in_page(&self) -> usize {
+        self.segment.offset_in_page()
+    }
+
+    fn copy_from_nofault(&mut self, at: usize, dst: &mut [u8]) -> usize {
+        match self.faults.should_fail() {
+            true => 0,
+            false => self.segment.copy_from_nofault(at, dst),
+        }
+    }
+
+    fn fault_in_readable(&mut self, at: usize, len: usize) -> usize {
+        self.segment.fault_in_readable(at, len)
     }
 }

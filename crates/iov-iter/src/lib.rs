@@ -1,7 +1,8 @@
-//! Linux's `iov_iter` as a destination: where bytes go, and how far they got.
+//! Linux's `iov_iter`: where bytes go, or come from, and how far they got.
 //!
 //! A reader brings its own buffer as an [`IovIter`]; whoever has the bytes pushes them in, and the
-//! iterator moves by what arrived. Three ideas carry the crate:
+//! iterator moves by what arrived. (For a writer's buffer, out of which bytes come, there is
+//! [`IovIterSource`].) Three ideas carry the crate:
 //!
 //! - A [`Destination`] is one segment of the reader's buffer. It can be written without faulting
 //!   ([`Destination::copy_nofault`]) and it can be made resident ([`Destination::fault_in_writeable`]);
@@ -31,18 +32,31 @@
 #[cfg(feature = "scripted")]
 extern crate alloc;
 
+mod backing;
+mod copy_from_iter;
+mod copy_to_iter;
 mod destination;
+mod direction;
 mod fail_usercopy;
 mod iter;
 mod page_source;
 mod plain;
+mod position;
 mod progress;
 #[cfg(feature = "scripted")]
 pub mod scripted;
+mod source;
+mod walk;
 
+pub use backing::{BioVec, FOLIOS_PER_BATCH, FolioBatch, IndexedFolio};
+pub use copy_to_iter::NegativePosition;
 pub use destination::Destination;
+pub use direction::{IterDest, IterSource, Segment};
 pub use fail_usercopy::{FailUsercopy, FaultAttr, FaultAttrError, FaultInjector};
-pub use iter::{IovIter, IovIterState, MAX_RW_COUNT, MAX_STALLED_TURNS, Piece, RevertError};
+pub use iter::{IovIter, IovIterDest, IovIterSource, MAX_RW_COUNT, TooManySegments, UIO_MAXIOV};
 pub use page_source::PageSource;
-pub use plain::Plain;
+pub use plain::{Plain, PlainSource};
+pub use position::{IovIterState, RevertError};
 pub use progress::{Progress, SourceFailure, Stop};
+pub use source::Source;
+pub use walk::{MAX_STALLED_TURNS, Piece};

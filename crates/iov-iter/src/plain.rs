@@ -1,6 +1,6 @@
 use core::fmt;
 
-use crate::Destination;
+use crate::{Destination, Source};
 
 /// Memory that we own and that is always resident: Linux's kernel-backed segment (`KVEC`), whose
 /// copies always complete (I26).
@@ -51,5 +51,42 @@ impl Destination for Plain<'_> {
 impl fmt::Debug for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Plain").field(&self.0.len()).finish()
+    }
+}
+
+/// Memory that we own and only read: the [`Source`] that never fails.
+#[derive(Clone, Copy)]
+pub struct PlainSource<'a>(&'a [u8]);
+
+impl<'a> PlainSource<'a> {
+    /// Wraps bytes of ours.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Source for PlainSource<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn copy_from_nofault(&mut self, at: usize, dst: &mut [u8]) -> usize {
+        let tail = self.0.get(at..).unwrap_or_default();
+        let done = tail.len().min(dst.len());
+        if let (Some(dst), Some(src)) = (dst.get_mut(..done), tail.get(..done)) {
+            dst.copy_from_slice(src);
+        }
+        done
+    }
+
+    fn fault_in_readable(&mut self, at: usize, len: usize) -> usize {
+        len.saturating_sub(self.0.len().saturating_sub(at))
+    }
+}
+
+impl fmt::Debug for PlainSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PlainSource").field(&self.0.len()).finish()
     }
 }

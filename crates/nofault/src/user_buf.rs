@@ -88,6 +88,10 @@ impl Destination for UserBuf<'_> {
         self.len
     }
 
+    fn offset_in_page(&self) -> usize {
+        self.ptr.addr() % rustix::param::page_size()
+    }
+
     fn copy_nofault(&mut self, at: usize, src: &[u8]) -> usize {
         let (dst, len) = self.part_mut(at, src.len());
         // SAFETY: 1. the type's invariant; 2. the source is a slice of at least `len` bytes.

@@ -128,7 +128,7 @@ impl Mapping {
         let len = len.min(self.len.saturating_sub(at));
         let mut fault = None;
         let copied = iter.walk(len, |piece| {
-            let (dst, room) = piece.dest.part_mut(piece.at, piece.len);
+            let (dst, room) = piece.segment.part_mut(piece.at, piece.len);
             let src = self.base.as_ptr().wrapping_add(at).wrapping_add(piece.done);
             // SAFETY: 1. a part of the reader's buffer, by the contract of `UserBuf`;
             //         2. `at + done + room <= len`, inside our own mapping of ordinary memory.

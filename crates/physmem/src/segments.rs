@@ -38,7 +38,7 @@ impl Segments {
                 return 0;
             };
             used = used.saturating_add(1);
-            let (dst, room) = piece.dest.part_mut(piece.at, piece.len);
+            let (dst, room) = piece.segment.part_mut(piece.at, piece.len);
             *slot = segment(dst, room);
             room
         });
