@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod compare;
 mod demo;
 mod fuzz;
 mod guest;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Measure vread beside its rivals, on a real guest and alone
     Bench(bench::Arguments),
+    /// Compare two debug files: layouts of types, addresses of symbols
+    Compare(compare::Arguments),
     /// Show the main job on a real guest
     Demo,
     /// Feed random operations and bytes to what must stand them
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
         Command::Demo => demo::run(),
         Command::Fuzz(arguments) => fuzz::run(arguments),
         Command::Guest(arguments) => guest::run(arguments),

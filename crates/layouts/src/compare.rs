@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::hash::Hash;
 
 use crate::debug_file::{Symbols, TypeName, Types};
@@ -17,6 +17,19 @@ pub struct Disagreement {
     pub unknown: Vec<String>,
     /// How many names the first file lacks.
     pub missing: usize,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (different, unknown) = (self.different.len(), self.unknown.len());
+        let examples = self.unknown.get(..unknown.min(5)).unwrap_or_default();
+        write!(
+            f,
+            "{} names in both, {} equal, {different} different; {unknown} names only here {examples:?}, \
+             {} only in the other",
+            self.names, self.equal, self.missing,
+        )
+    }
 }
 
 impl Disagreement {
