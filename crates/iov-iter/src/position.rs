@@ -80,7 +80,7 @@ impl<M: Segment<Dir>, Dir> IovIter<'_, M, Dir> {
             Backing::Discard => 0,
             Backing::Ubuf(segment) => span(start(segment, self.offset), self.count),
             Backing::Xarray { start, .. } => {
-                let start = usize::try_from(start % PAGE_SIZE.get()).unwrap_or(0);
+                let start = usize::try_from(start & PAGE_SIZE.low_mask()).unwrap_or(0);
                 span(start.wrapping_add(self.offset), self.count)
             }
             Backing::Folioq(_) => span(self.offset, self.count),

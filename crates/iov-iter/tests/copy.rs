@@ -1,7 +1,7 @@
 //! What arrives where, on memory that comes and goes.
 #![expect(clippy::unwrap_used, reason = "small numbers of the test's own")]
 
-use vread_addr::{ByteLen, PAGE_SIZE, Pfn, PhysAddr};
+use vread_addr::{ByteLen, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use vread_iov_iter::scripted::{Granularity, PageKind, UserSpace};
 use vread_iov_iter::{IovIter, MAX_STALLED_TURNS, PageSource, Plain, Progress, Stop};
 
@@ -203,4 +203,88 @@ fn page_copy_stops_behind_the_last_resident_segment() {
     assert_eq!(done.copied, ByteLen::new(100));
     assert_eq!(done.stopped, Some(Stop::DestFault));
     assert_eq!(iter.count(), 100);
+}
+
+/// Memory whose frames 4 to 7 are one compound page.
+struct Compound;
+
+impl<D: vread_iov_iter::Destination> PageSource<D> for Compound {
+    fn compound_range(&self, page: Pfn) -> Option<PhysRange> {
+        match page.get() {
+            4..8 => PhysRange::from_len(PhysAddr::new(4 * 4096), ByteLen::new(4 * 4096)),
+            _ => PhysRange::from_len(page.checked_start()?, PAGE_SIZE),
+        }
+    }
+
+    fn copy_run_to_iter_nofault(
+        &self,
+        start: PhysAddr,
+        len: ByteLen,
+        iter: &mut IovIter<'_, D>,
+    ) -> Progress {
+        Pattern.copy_run_to_iter_nofault(start, len, iter)
+    }
+}
+
+#[test]
+fn page_copy_reaches_to_the_end_of_the_compound_page() {
+    // I29, I30: counted from the head, whichever of its pages is named; one byte more is refused whole.
+    let mut buffer = vec![0xff_u8; 5 * 4096];
+    for (page, offset, len, sane) in [
+        (4, 0, 4 * 4096, true),
+        (4, 0, 4 * 4096 + 1, false),
+        (6, 5000, 2 * 4096 - 5000, true),
+        (6, 5000, 2 * 4096 - 4999, false),
+        (4, 3 * 4096 + 7, 4089, true),
+        (4, 3 * 4096 + 7, 4090, false),
+        (3, 0, 4097, false),
+        (4, u64::MAX, 2, false),
+    ] {
+        let mut segment = Plain::new(&mut buffer);
+        let mut iter = IovIter::ubuf(&mut segment);
+        let (page, at, want) = (Pfn::new(page), ByteLen::new(offset), ByteLen::new(len));
+        let done = Compound.copy_page_to_iter(page, at, want, &mut iter);
+        let expected = if sane {
+            Progress::copied(want)
+        } else {
+            Progress::default()
+        };
+        assert_eq!(done, expected, "{page:?} {offset} {len}");
+        if sane {
+            let start = usize::try_from(page.get() * 4096 + offset).unwrap();
+            let last = usize::try_from(len).unwrap() - 1;
+            assert_eq!(
+                (buffer[0], buffer[last]),
+                (pattern(start), pattern(start + last))
+            );
+        }
+    }
+}
+
+#[test]
+fn page_copy_that_may_sleep_faults_in_and_gives_up_where_it_must() {
+    // I22, I30: the sibling of the copy that may not.
+    let (page, none) = (Pfn::new(1), ByteLen::ZERO);
+    let space = UserSpace::new(&[1000; 5], 0xff);
+    let mut segments = space.segments(&[1000, 0, 3000, 96]);
+    let mut iter = IovIter::iovec(&mut segments);
+    let done = Pattern.copy_page_to_iter(page, none, PAGE_SIZE, &mut iter);
+    assert_eq!(done, Progress::copied(PAGE_SIZE));
+    assert_eq!(iter.count(), 0);
+    let expected: Vec<u8> = (4096..8192).map(pattern).collect();
+    assert_eq!(space.bytes()[..4096], expected);
+
+    let space = UserSpace::new(&[1000; 5], 0xff).page_kind(2, PageKind::Denied);
+    let mut segment = space.segment(0, 5000);
+    let mut iter = IovIter::ubuf(&mut segment);
+    let done = Pattern.copy_page_to_iter(page, none, PAGE_SIZE, &mut iter);
+    assert_eq!(done.copied, ByteLen::new(2000));
+    assert_eq!(done.stopped, Some(Stop::DestFault));
+
+    let space = UserSpace::new(&[4096], 0xff).page_kind(0, PageKind::Deceitful);
+    let mut segment = space.segment(0, 4096);
+    let mut iter = IovIter::ubuf(&mut segment);
+    let done = Pattern.copy_page_to_iter(page, none, PAGE_SIZE, &mut iter);
+    assert_eq!(done.stopped, Some(Stop::DestFault), "K45");
+    assert!(space.counts().turns <= usize::try_from(MAX_STALLED_TURNS).unwrap() + 2);
 }
