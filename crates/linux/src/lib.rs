@@ -75,9 +75,9 @@ pub use btf::Btf;
 pub use error::LinuxError;
 pub use kallsyms::Kallsyms;
 pub use kernel::{
-    AreaCopy, AttachError, AttachTimes, Caller, CpuRegisters, Kernel, Missing, Symbols,
-    VmallocKind, VmallocLine,
+    AreaCopy, AttachError, AttachOptions, AttachTimes, Caller, CpuPaging, CpuRegisters, FoundBy,
+    Kernel, Missing, Symbols, VmallocKind, VmallocLine,
 };
 pub use page_table::{PageTable, PagingLevels};
 pub use symbol::{Symbol, SymbolOffset};
-pub use vmcoreinfo::VmCoreInfo;
+pub use vmcoreinfo::{ScanProgress, VmCoreInfo};

@@ -9,14 +9,17 @@ use std::{
 
 use vread_addr::{PhysRange, VirtAddr};
 use vread_iov_iter::SourceFailure;
-use vread_linux::{AttachError, CpuRegisters, Kernel, LinuxError, Missing, PagingLevels};
-use vread_physmem::{Access, PhysMem};
+use vread_linux::{
+    AttachError, AttachOptions, CpuPaging, CpuRegisters, Kernel, LinuxError, Missing, PagingLevels,
+};
+use vread_physmem::PhysMem;
 
 use crate::{
     KernelInfo, QemuGuest, QemuInfo, RamInfo, StepInfo, TargetError, TargetInfo,
     error::printable,
     info::{MissingInfo, access_word},
     qemu::{OnTheLine, registers},
+    target::OpenOptions,
 };
 
 /// A guest: QEMU's word for where its memory lies, and what the memory says about itself.
@@ -32,18 +35,23 @@ impl Guest {
     /// Attaches to the guest of the QEMU that `call` reaches.
     pub(crate) fn attach(
         call: impl FnOnce() -> Result<OnTheLine, TargetError>,
-        access: Access,
+        options: OpenOptions<'_>,
     ) -> Result<Self, TargetError> {
         let (line, ask_time) = timed(call);
         let line = line?;
         let ranges = line.guest.ram.iter().map(|ram| (ram.range, ram.hva));
         let ranges: Vec<(PhysRange, VirtAddr)> = ranges.collect();
-        let (mem, map_time) = timed(|| PhysMem::of_process_with(line.guest.pid, &ranges, access));
+        let (mem, map_time) =
+            timed(|| PhysMem::of_process_with(line.guest.pid, &ranges, options.access));
         let mem = mem?;
         // QEMU lived all the while, so the process that was opened is QEMU's. The socket is for others
         // from now on.
+        let cpus: Vec<CpuPaging> = line.paging.into_iter().collect();
         let qemu = line.hang_up()?;
-        let kernel = Kernel::attach(mem).map_err(|source| TargetError::Attach {
+        let help = AttachOptions::default()
+            .cpus(&cpus)
+            .progress(options.progress);
+        let kernel = Kernel::attach_with(mem, help).map_err(|source| TargetError::Attach {
             hint: attach_hint(&qemu, &source),
             guest: qemu.title(),
             source,
@@ -122,6 +130,7 @@ impl Guest {
         info.kernel = Some(KernelInfo {
             release: kernel.release().to_owned(),
             build_id: kernel.vmcoreinfo().build_id().map(ToOwned::to_owned),
+            found_by: kernel.found_by().to_string(),
             kaslr_offset: kernel.kaslr_offset(),
             page_offset_base: bases.map(|bases| bases.direct_map),
             vmalloc_base: bases.map(|bases| bases.vmalloc),

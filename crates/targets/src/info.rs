@@ -62,6 +62,8 @@ pub struct KernelInfo {
     pub release: String,
     /// The GNU build id in hexadecimal, where the kernel has one.
     pub build_id: Option<String>,
+    /// Which way led to it, in words.
+    pub found_by: String,
     /// By how many bytes the image lies above its link address.
     #[serde(serialize_with = "hex_len")]
     pub kaslr_offset: ByteLen,

@@ -31,6 +31,7 @@ pub use area_line::AreaLine;
 pub use error::TargetError;
 pub use info::{KernelInfo, MissingInfo, QemuInfo, RamInfo, SegmentInfo, StepInfo, TargetInfo};
 pub use qemu::{GuestRam, PauseEnd, Paused, QemuGuest, Sharing};
-pub use target::Target;
+pub use target::{OpenOptions, Target};
 pub use view::View;
+pub use vread_linux::ScanProgress;
 pub use word::TargetWord;

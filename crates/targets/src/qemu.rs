@@ -3,6 +3,7 @@
 mod command_line;
 mod flat_view;
 mod layout;
+mod paging;
 mod pause;
 mod process;
 mod qmp;
@@ -11,6 +12,7 @@ pub(crate) mod registers;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vread_linux::CpuPaging;
 
 pub use self::layout::{GuestRam, Sharing};
 pub use self::pause::{PauseEnd, Paused};
@@ -73,6 +75,8 @@ impl QemuGuest {
 #[derive(Debug)]
 pub(crate) struct OnTheLine {
     pub(crate) guest: QemuGuest,
+    /// What the first vCPU uses for paging, where it runs a kernel.
+    pub(crate) paging: Option<CpuPaging>,
     qmp: Qmp,
 }
 
@@ -84,6 +88,7 @@ impl OnTheLine {
         let mut ram = layout::main_memory(&mut qmp)?;
         let status = query::<Status>(&mut qmp, "query-status")?.status;
         let name = query::<Name>(&mut qmp, "query-name")?.name;
+        let paging = paging::of_first_cpu(&mut qmp)?;
         let pid = process::owner_of(&qmp, &mut ram)?;
         let guest = QemuGuest {
             pid,
@@ -93,7 +98,7 @@ impl OnTheLine {
             status,
             ram,
         };
-        Ok(Self { guest, qmp })
+        Ok(Self { guest, paging, qmp })
     }
 
     /// Calls the QEMU with process id `pid` through the first of its QMP sockets that is free.

@@ -1,9 +1,10 @@
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use vread_addr::{FileOffset, VirtAddr};
 use vread_iov_iter::{IovIter, Progress};
 use vread_kcore::{EndOfFile, KcoreError, KcoreImage, OffsetRule, ReadOptions, read_kcore_iter};
-use vread_linux::{Kernel, LinuxError, Symbol};
+use vread_linux::{Kernel, LinuxError, ScanProgress, Symbol};
 use vread_nofault::UserBuf;
 use vread_physmem::Access;
 
@@ -32,6 +33,23 @@ enum Source {
     Arena(Box<ArenaTarget>),
 }
 
+/// How to open a target.
+#[derive(Clone, Copy, Default)]
+pub struct OpenOptions<'a> {
+    /// How a guest's RAM is to be reached.
+    pub access: Access,
+    /// Who is told how far a scan of its RAM is, should one be needed to find the kernel.
+    pub progress: Option<&'a dyn ScanProgress>,
+}
+
+impl fmt::Debug for OpenOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Target {
     /// Finds and opens what `word` names. `access` says how a guest's RAM is to be reached.
     ///
@@ -39,15 +57,28 @@ impl Target {
     ///
     /// [`TargetError`], one for each thing that can be in the way.
     pub fn open(word: TargetWord, access: Access) -> Result<Self, TargetError> {
+        let options = OpenOptions {
+            access,
+            progress: None,
+        };
+        Self::open_with(word, options)
+    }
+
+    /// As [`Target::open`], with more to choose.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`], one for each thing that can be in the way.
+    pub fn open_with(word: TargetWord, options: OpenOptions<'_>) -> Result<Self, TargetError> {
         let start = Instant::now();
         let source = match &word {
             TargetWord::Arena => Source::Arena(Box::new(ArenaTarget::new()?)),
             TargetWord::QemuSocket(path) => {
-                let guest = Guest::attach(|| OnTheLine::call(path), access)?;
+                let guest = Guest::attach(|| OnTheLine::call(path), options)?;
                 Source::Guest(Box::new(guest))
             }
             TargetWord::QemuPid(pid) => {
-                let guest = Guest::attach(|| OnTheLine::call_pid(*pid), access)?;
+                let guest = Guest::attach(|| OnTheLine::call_pid(*pid), options)?;
                 Source::Guest(Box::new(guest))
             }
         };

@@ -5,9 +5,12 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vread_addr::ByteLen;
 use vread_physmem::Access;
-use vread_targets::{Target, TargetError, TargetWord};
+use vread_targets::{OpenOptions, Target, TargetError, TargetWord};
 
-use crate::commands::{read::Where, symbols::What};
+use crate::{
+    commands::{read::Where, symbols::What},
+    scan_bar::ScanBar,
+};
 
 mod listings;
 
@@ -130,7 +133,12 @@ impl TargetArguments {
             AccessWord::Mapped => Access::Mapped,
             AccessWord::VmReadv => Access::VmReadv,
         };
-        Target::open(TargetWord::parse(&self.target)?, access)
+        let bar = ScanBar::new();
+        let options = OpenOptions {
+            access,
+            progress: Some(&bar),
+        };
+        Target::open_with(TargetWord::parse(&self.target)?, options)
     }
 }
 

@@ -17,6 +17,7 @@ mod hexdump;
 mod json;
 mod paused;
 mod printable;
+mod scan_bar;
 
 use std::{
     io::{self, BufWriter, Write},

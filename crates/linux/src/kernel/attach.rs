@@ -4,23 +4,60 @@ use vread_physmem::PhysMem;
 
 use super::banner;
 use super::identify::{Identified, Rejected, Verdict};
-use super::{AttachError, AttachTimes, Kernel, Missing};
+use super::{AttachError, AttachTimes, CpuPaging, FoundBy, Kernel, Missing};
 use crate::areas::{AreaHints, AreaLayout, AreaReader};
 use crate::btf::MAX_BTF_LEN;
 use crate::kallsyms::read_kallsyms;
 use crate::linear::LinearMap;
 use crate::memory::PageFilter;
 use crate::virt_mem::VirtMem;
-use crate::vmcoreinfo::{self, Candidate};
+use crate::vmcoreinfo::{self, Candidate, InImage, Meter, ScanProgress};
 use crate::{Bases, Btf, Kallsyms, LinuxError, VmCoreInfo};
 
 /// How much RAM is scanned page by page in this thread before the rest is shared out: the note lies low
 /// in memory nearly always.
 const SCAN_ALONE: ByteLen = ByteLen::new(1 << 30);
 
+/// How many processors' words are followed.
+const MAX_CPUS: usize = 8;
+
+/// What helps to attach. The default is no help, and finds the kernel all the same.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct AttachOptions<'a> {
+    /// What the machine's processors use for paging, where the VMM tells. Hints: what is found by them is
+    /// checked as all else.
+    pub cpus: &'a [CpuPaging],
+    /// Who is told how far a scan of RAM is, should one be needed.
+    pub progress: Option<&'a dyn ScanProgress>,
+}
+
+impl std::fmt::Debug for AttachOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AttachOptions")
+            .field("cpus", &self.cpus)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> AttachOptions<'a> {
+    /// The same, with what the processors say.
+    #[must_use]
+    pub fn cpus(self, cpus: &'a [CpuPaging]) -> Self {
+        Self { cpus, ..self }
+    }
+
+    /// The same, with somebody who waits for the scan.
+    #[must_use]
+    pub fn progress(self, progress: Option<&'a dyn ScanProgress>) -> Self {
+        Self { progress, ..self }
+    }
+}
+
 /// A kernel that was believed, and its symbols as far as they could be read.
 struct Believed {
     kernel: Identified,
+    found_by: FoundBy,
     kallsyms: Result<Kallsyms, LinuxError>,
 }
 
@@ -34,8 +71,21 @@ impl Kernel {
     ///
     /// [`AttachError`].
     pub fn attach(mem: PhysMem) -> Result<Self, AttachError> {
+        Self::attach_with(mem, AttachOptions::default())
+    }
+
+    /// As [`Kernel::attach`], with help.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`].
+    pub fn attach_with(mem: PhysMem, options: AttachOptions<'_>) -> Result<Self, AttachError> {
         let mut times = AttachTimes::default();
-        let Believed { kernel, kallsyms } = find_kernel(&mem, &mut times)?;
+        let Believed {
+            kernel,
+            found_by,
+            kallsyms,
+        } = find_kernel(&mem, options, &mut times)?;
         let mut missing = Vec::new();
         let mut keep = |what, consequence, why| {
             missing.push(Missing {
@@ -89,6 +139,7 @@ impl Kernel {
             release: kernel.release,
             vmcoreinfo_page: kernel.candidate.page,
             info: kernel.candidate.info,
+            found_by,
             mem,
             kallsyms,
             btf,
@@ -114,14 +165,31 @@ struct Survey {
     rejected: Option<AttachError>,
 }
 
-fn find_kernel(mem: &PhysMem, times: &mut AttachTimes) -> Result<Believed, AttachError> {
+fn find_kernel(
+    mem: &PhysMem,
+    options: AttachOptions<'_>,
+    times: &mut AttachTimes,
+) -> Result<Believed, AttachError> {
+    const FOLLOW: &str = "follow a vCPU";
     const SCAN: &str = "scan for VMCOREINFO";
     let mut survey = Survey::default();
+    for cpu in options.cpus.iter().take(MAX_CPUS) {
+        for root in cpu.roots() {
+            let search = times.time(FOLLOW, || InImage::new(mem, root, cpu.levels));
+            let mut search = search.map_err(source)?;
+            while let Some(candidate) = times.time(FOLLOW, || search.next()).map_err(source)? {
+                if let Some(kernel) = survey.consider(mem, candidate, FoundBy::Processor, times)? {
+                    return Ok(kernel);
+                }
+            }
+        }
+    }
+    let meter = Meter::new(options.progress, mem.ranges());
     let (near, far) = split(mem.ranges(), SCAN_ALONE);
     for range in near {
-        let mut scan = vmcoreinfo::Scan::new(mem, range);
+        let mut scan = vmcoreinfo::Scan::new(mem, range, &meter);
         while let Some(candidate) = times.time(SCAN, || scan.next()).map_err(source)? {
-            if let Some(kernel) = survey.consider(mem, candidate, times)? {
+            if let Some(kernel) = survey.consider(mem, candidate, FoundBy::LowMemory, times)? {
                 return Ok(kernel);
             }
         }
@@ -129,11 +197,11 @@ fn find_kernel(mem: &PhysMem, times: &mut AttachTimes) -> Result<Believed, Attac
     let candidates = match far.is_empty() {
         true => Vec::new(),
         false => times
-            .time(SCAN, || vmcoreinfo::scan_in_parallel(mem, &far))
+            .time(SCAN, || vmcoreinfo::scan_in_parallel(mem, &far, &meter))
             .map_err(source)?,
     };
     for candidate in candidates {
-        if let Some(kernel) = survey.consider(mem, candidate, times)? {
+        if let Some(kernel) = survey.consider(mem, candidate, FoundBy::WholeScan, times)? {
             return Ok(kernel);
         }
     }
@@ -146,6 +214,7 @@ impl Survey {
         &mut self,
         mem: &PhysMem,
         candidate: Candidate,
+        found_by: FoundBy,
         times: &mut AttachTimes,
     ) -> Result<Option<Believed>, AttachError> {
         self.seen = self.seen.saturating_add(1);
@@ -188,9 +257,15 @@ impl Survey {
             Ok(kallsyms) => kernel.verdict(mem, kallsyms),
             Err(_) => Verdict::Open,
         };
-        let believed = Believed { kernel, kallsyms };
+        let believed = Believed {
+            kernel,
+            found_by,
+            kallsyms,
+        };
         match verdict {
             Verdict::Confirmed => return Ok(Some(believed)),
+            // The image that a processor runs points to it, and it describes that image.
+            Verdict::Open if found_by == FoundBy::Processor => return Ok(Some(believed)),
             Verdict::Open => self.survivors.push(believed),
             Verdict::Refuted(why) => {
                 let why = why.to_owned();

@@ -6,6 +6,7 @@ mod banner;
 mod build_id;
 mod cpus;
 mod error;
+mod found_by;
 mod generated;
 mod identify;
 mod identity;
@@ -18,7 +19,9 @@ mod symbols;
 mod times;
 mod vmallocinfo;
 
+pub use attach::AttachOptions;
 pub use error::AttachError;
+pub use found_by::{CpuPaging, FoundBy};
 pub use missing::Missing;
 pub use notes::CpuRegisters;
 pub use space::AreaCopy;
@@ -46,6 +49,7 @@ pub struct Kernel {
     table: PageTable,
     info: VmCoreInfo,
     vmcoreinfo_page: PhysAddr,
+    found_by: FoundBy,
     release: String,
     phys_base: u64,
     kallsyms: Option<Kallsyms>,
@@ -82,6 +86,12 @@ impl Kernel {
     #[must_use]
     pub fn vmcoreinfo_page(&self) -> PhysAddr {
         self.vmcoreinfo_page
+    }
+
+    /// Which way led to VMCOREINFO.
+    #[must_use]
+    pub fn found_by(&self) -> FoundBy {
+        self.found_by
     }
 
     /// The kernel's release, as `uname -r` prints it in the target.

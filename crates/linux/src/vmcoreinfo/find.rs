@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use vread_addr::{ByteLen, PAGE_SIZE, PhysAddr, PhysRange};
@@ -17,6 +18,44 @@ const TEXT_START: u64 = u64::from_le_bytes(*b"OSRELEAS");
 /// The length of the note's name with its NUL.
 const NOTE_NAME_LEN: u32 = 11;
 
+/// How often a scan tells how far it is.
+const TELL_EVERY: ByteLen = ByteLen::new(64 << 20);
+
+/// Who wants to know how far a scan of RAM is, which takes a while on a large machine.
+pub trait ScanProgress: Sync {
+    /// `done` bytes of `total` were looked at, or passed over because nothing is there. Called from
+    /// several threads.
+    fn scanned(&self, done: ByteLen, total: ByteLen);
+}
+
+/// How far a scan is.
+pub(crate) struct Meter<'p> {
+    progress: Option<&'p dyn ScanProgress>,
+    done: AtomicU64,
+    total: ByteLen,
+}
+
+impl<'p> Meter<'p> {
+    pub(crate) fn new(progress: Option<&'p dyn ScanProgress>, ranges: &[PhysRange]) -> Self {
+        let total = ranges
+            .iter()
+            .fold(ByteLen::ZERO, |sum, range| sum.saturating_add(range.len()));
+        Self {
+            progress,
+            done: AtomicU64::new(0),
+            total,
+        }
+    }
+
+    fn add(&self, step: ByteLen) {
+        let before = self.done.fetch_add(step.get(), Ordering::Relaxed);
+        if let Some(progress) = self.progress {
+            let done = ByteLen::new(before).saturating_add(step);
+            progress.scanned(done.min(self.total), self.total);
+        }
+    }
+}
+
 /// A text that reads like VMCOREINFO, not yet believed.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
@@ -29,6 +68,9 @@ pub(crate) struct Candidate {
 /// first.
 pub(crate) struct Scan<'m> {
     mem: &'m PhysMem,
+    meter: &'m Meter<'m>,
+    /// Up to where the meter was told.
+    told: PhysAddr,
     /// The next page to look at.
     at: PhysAddr,
     end: PhysAddr,
@@ -44,11 +86,13 @@ struct Block {
 }
 
 impl<'m> Scan<'m> {
-    pub(crate) fn new(mem: &'m PhysMem, range: PhysRange) -> Self {
+    pub(crate) fn new(mem: &'m PhysMem, range: PhysRange, meter: &'m Meter<'m>) -> Self {
         let start = range.start().checked_page_align_up().unwrap_or(range.end());
         let cheap = mem.access_mode() == AccessMode::Mapped;
         Self {
             mem,
+            meter,
+            told: range.start(),
             at: start,
             end: range.end(),
             populated_end: start,
@@ -63,6 +107,7 @@ impl<'m> Scan<'m> {
     pub(crate) fn next(&mut self) -> Result<Option<Candidate>, LinuxError> {
         while self.at < self.end {
             if self.at >= self.populated_end {
+                self.tell(self.at);
                 let Some(stretch) = self.mem.next_populated(self.at).map_err(from_read_error)?
                 else {
                     break;
@@ -71,6 +116,9 @@ impl<'m> Scan<'m> {
                 self.at = self.at.max(start);
                 self.populated_end = stretch.end();
                 continue;
+            }
+            if self.at.get() & TELL_EVERY.low_mask() == 0 {
+                self.tell(self.at);
             }
             let page = self.at;
             self.at = page.checked_add(PAGE_SIZE).unwrap_or(self.end);
@@ -81,7 +129,16 @@ impl<'m> Scan<'m> {
                 return Ok(Some(candidate));
             }
         }
+        self.tell(self.end);
         Ok(None)
+    }
+
+    fn tell(&mut self, at: PhysAddr) {
+        let at = at.min(self.end);
+        if let Some(step) = at.checked_offset_from(self.told) {
+            self.meter.add(step);
+            self.told = at;
+        }
     }
 
     /// The first word of `page`; 0 where it is not RAM.
@@ -126,6 +183,7 @@ impl Block {
 pub(crate) fn scan_in_parallel(
     mem: &PhysMem,
     ranges: &[PhysRange],
+    meter: &Meter<'_>,
 ) -> Result<Vec<Candidate>, LinuxError> {
     let workers = thread::available_parallelism()
         .map_or(1, |n| n.get())
@@ -137,7 +195,7 @@ pub(crate) fn scan_in_parallel(
                 .iter()
                 .filter_map(|range| nth_part(*range, worker, workers));
             for part in parts {
-                let mut scan = Scan::new(mem, part);
+                let mut scan = Scan::new(mem, part, meter);
                 while let Some(candidate) = scan.next()? {
                     found.push(candidate);
                     if found.len() >= MAX_CANDIDATES {
@@ -186,14 +244,14 @@ fn nth_part(range: PhysRange, index: usize, parts: usize) -> Option<PhysRange> {
     PhysRange::from_len(start, ByteLen::new(each))?.intersection(&range)
 }
 
-fn may_start(word: u64) -> bool {
+pub(super) fn may_start(word: u64) -> bool {
     // The note's name length and the length of its text, 1 to a page.
     let [name_len, text_len] = [word & 0xffff_ffff, word >> 32];
     let note = name_len == u64::from(NOTE_NAME_LEN) && (1..=MAX_TEXT.get()).contains(&text_len);
     note || word == TEXT_START
 }
 
-fn candidate_at(mem: &PhysMem, page: PhysAddr) -> Option<Candidate> {
+pub(super) fn candidate_at(mem: &PhysMem, page: PhysAddr) -> Option<Candidate> {
     // The note is longer than a page by its header (N3).
     let mut bytes = vec![
         0;

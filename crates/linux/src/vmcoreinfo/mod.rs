@@ -1,7 +1,10 @@
 //! VMCOREINFO: what a kernel writes down about itself for whoever reads its memory (spec F).
 
 mod find;
+mod in_image;
 mod parse;
 
-pub(crate) use find::{Candidate, MAX_CANDIDATES, Scan, scan_in_parallel};
+pub use find::ScanProgress;
+pub(crate) use find::{Candidate, MAX_CANDIDATES, Meter, Scan, scan_in_parallel};
+pub(crate) use in_image::InImage;
 pub use parse::VmCoreInfo;

@@ -99,6 +99,9 @@ fn print(out: &mut dyn Write, info: &TargetInfo) -> io::Result<()> {
         )?;
     }
     line("opened in", &Milliseconds(info.open_time))?;
+    if let Some(kernel) = &info.kernel {
+        line("found by", &kernel.found_by)?;
+    }
     for step in &info.steps {
         line(
             "",

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io, thread};
 
-use vread_guests::{FileRange, Guest, KernelRelease, digest};
+use vread_guests::{FileRange, Guest, digest};
 
 use crate::mounted::{KcoreFile, Mounted, loads};
-use crate::ranges::{Ranges, Region};
+use crate::ranges::{Ranges, Region, StaleHoles};
 
 const KCORE: &str = "/proc/kcore";
 
@@ -81,7 +81,7 @@ pub(crate) fn bytes_equal_the_guests_own_kcore(guest: &Guest) {
     let mounted = Mounted::new(guest);
     let file = KcoreFile::open(&mounted.kcore());
     let size = fs::metadata(mounted.kcore()).unwrap().len();
-    let stale_holes = guest.kernel().release() == KernelRelease::V6_1;
+    let stale_holes = StaleHoles::of(guest.kernel().release());
     let mut ranges = Ranges::of(guest, &file.loads(), size, stale_holes);
     let mut equal = [0_usize; Region::COUNT];
     let mut moved = equal;

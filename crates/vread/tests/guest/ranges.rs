@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vread_guests::{FileRange, Guest, Random};
+use vread_guests::{FileRange, Guest, KernelRelease, Random};
 
 use crate::mounted::Load;
 
@@ -42,6 +42,27 @@ impl Region {
     ];
 }
 
+/// Which holes of vmalloc segments the guest's own kcore fills with what was read before (K49).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StaleHoles {
+    /// None: they are zeros.
+    Never,
+    /// Those that no area lies above.
+    AboveAllAreas,
+    /// Any.
+    Everywhere,
+}
+
+impl StaleHoles {
+    pub(crate) fn of(release: KernelRelease) -> Self {
+        match release {
+            KernelRelease::V5_10 => Self::AboveAllAreas,
+            KernelRelease::V6_1 => Self::Everywhere,
+            KernelRelease::V6_12 | KernelRelease::V7_2 => Self::Never,
+        }
+    }
+}
+
 /// An endless supply of ranges of one guest's kcore.
 pub(crate) struct Ranges {
     random: Random,
@@ -52,14 +73,13 @@ pub(crate) struct Ranges {
     rodata: Range<u64>,
     /// Areas as the guest lists them, guard page included, lazily freed ones left out.
     areas: Vec<Range<u64>>,
-    /// K49: the guest's own kcore shows stale bytes in the holes of vmalloc segments.
-    stale_holes: bool,
+    stale_holes: StaleHoles,
     masked: usize,
     ready: VecDeque<(Region, FileRange)>,
 }
 
 impl Ranges {
-    pub(crate) fn of(guest: &Guest, loads: &[Load], size: u64, stale_holes: bool) -> Self {
+    pub(crate) fn of(guest: &Guest, loads: &[Load], size: u64, stale_holes: StaleHoles) -> Self {
         let seed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
@@ -201,7 +221,7 @@ impl Ranges {
     /// believed about.
     fn supply(&mut self, region: Region, start: u64, len: u64) {
         let end = start + len;
-        if !self.stale_holes {
+        if self.stale_holes == StaleHoles::Never {
             self.push(region, start..end);
             return;
         }
@@ -222,7 +242,7 @@ impl Ranges {
     }
 
     /// Whether the guest can be believed at `at`, and up to where that holds, `end` at most. K49: in a
-    /// vmalloc segment only inside of areas, and not in their guard pages (C.4, 6.1).
+    /// vmalloc segment only inside of areas, and not in their guard pages (C.4); on 5.10 also below one.
     fn believable(&self, at: u64, end: u64) -> Result<u64, u64> {
         let vmalloc = self.loads[1..3].iter().map(|load| range(*load));
         let mut nearest = end;
@@ -245,7 +265,11 @@ impl Ranges {
                     nearest = nearest.min(content.start);
                 }
             }
-            return Err(nearest);
+            let below_an_area = self.areas.iter().any(|area| area.start > at);
+            return match self.stale_holes == StaleHoles::AboveAllAreas && below_an_area {
+                true => Ok(nearest),
+                false => Err(nearest),
+            };
         }
         Ok(nearest)
     }

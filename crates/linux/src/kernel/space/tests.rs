@@ -46,6 +46,7 @@ impl Live {
             table: table(PagingLevels::Four),
             info: VmCoreInfo::parse(text).unwrap(),
             vmcoreinfo_page: PhysAddr::new(0),
+            found_by: crate::FoundBy::LowMemory,
             release: String::new(),
             phys_base: 0,
             kallsyms: None,

@@ -1,0 +1,81 @@
+//! What the guest's first vCPU uses for paging: where its kernel begins.
+
+use vread_linux::{CpuPaging, PagingLevels};
+
+use crate::{TargetError, qemu::qmp::Qmp};
+
+/// `CR0.PG`: paging is on.
+const PAGING: u64 = 1 << 31;
+/// `EFER.LMA`: the processor is in 64-bit mode.
+const LONG_MODE: u64 = 1 << 10;
+/// `CR4.LA57`: tables have five levels.
+const LA57: u64 = 1 << 12;
+
+/// Asks for the registers, without stopping the guest; `None` where the vCPU does not run a 64-bit kernel,
+/// or QEMU tells otherwise than known. It is a hint, and nothing needs it.
+pub(crate) fn of_first_cpu(qmp: &mut Qmp) -> Result<Option<CpuPaging>, TargetError> {
+    match qmp.human("info registers") {
+        Ok(text) => Ok(parse(&text)),
+        // A QEMU without a human monitor.
+        Err(TargetError::QmpCommand { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+fn parse(text: &str) -> Option<CpuPaging> {
+    let (cr0, cr4, efer) = (
+        register(text, "CR0")?,
+        register(text, "CR4")?,
+        register(text, "EFER")?,
+    );
+    if cr0 & PAGING == 0 || efer & LONG_MODE == 0 {
+        return None;
+    }
+    Some(CpuPaging {
+        cr3: register(text, "CR3")?,
+        levels: match cr4 & LA57 {
+            0 => PagingLevels::Four,
+            _ => PagingLevels::Five,
+        },
+    })
+}
+
+/// The value of ` NAME=hex`.
+fn register(text: &str, name: &str) -> Option<u64> {
+    let words = text.split_ascii_whitespace();
+    let value = words
+        .filter_map(|word| word.split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))?;
+    u64::from_str_radix(value, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What QEMU 7.2 prints, cut to the lines that matter.
+    const KERNEL: &str = "\r
+CPU#0\r
+RIP=ffffffffb5ab00df RFL=00000202 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r
+IDT=     fffffe0000000000 00000fff\r
+CR0=80050033 CR2=00007f8ebee16000 CR3=0000000001a34000 CR4=00751ef0\r
+EFER=0000000000000d01\r
+";
+
+    #[test]
+    fn reads_a_kernels_paging() {
+        let paging = parse(KERNEL).unwrap();
+        assert_eq!(paging.cr3, 0x1a3_4000);
+        assert_eq!(paging.levels, PagingLevels::Five);
+        let four = KERNEL.replace("CR4=00751ef0", "CR4=00750ef0");
+        assert_eq!(parse(&four).unwrap().levels, PagingLevels::Four);
+    }
+
+    #[test]
+    fn has_no_hint_from_a_firmware() {
+        assert_eq!(parse(&KERNEL.replace("CR0=8", "CR0=0")), None);
+        assert_eq!(parse(&KERNEL.replace("0d01", "0001")), None);
+        assert_eq!(parse(&KERNEL.replace("CR3=", "CR3=x")), None);
+        assert_eq!(parse(""), None);
+    }
+}
