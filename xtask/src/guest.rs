@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Keep the kernel at its link-time address
     #[arg(long)]
     no_kaslr: bool,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORD")]
+    append: Vec<String>,
     /// More arguments for QEMU, after `--`
     #[arg(last = true)]
     qemu: Vec<String>,
@@ -81,6 +84,7 @@ fn config(arguments: &Arguments) -> GuestConfig {
         .backend(backend)
         .kaslr(kaslr)
         .qmp_sockets(2)
+        .kernel_args(arguments.append.iter().map(String::as_str))
         .qemu_args(arguments.qemu.iter().map(String::as_str))
 }
 
