@@ -1,0 +1,69 @@
+//! DWARF made from BTF: types, functions and variables in one unit.
+//!
+//! Version 4, which every debugger in use reads. What BTF does not know (lines, scopes, where a local
+//! variable is) is not there.
+
+mod functions;
+mod types;
+mod unit;
+mod variables;
+
+use std::collections::HashMap;
+
+use gimli::write::{EndianVec, Sections};
+use gimli::{LittleEndian, SectionId};
+use vread_linux::Btf;
+
+use crate::VmlinuxError;
+use crate::form::Relocation;
+use crate::sections::Section;
+use crate::symbols::ElfSymbol;
+use unit::TypeUnit;
+
+/// The most entries: three times what the largest kernel needs, so that a forged BTF costs no more
+/// memory than that.
+const MAX_ENTRIES: usize = 1 << 21;
+
+/// What the entries are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) btf: &'a Btf,
+    pub(crate) sections: &'a [Section],
+    pub(crate) symbols: &'a [ElfSymbol],
+    pub(crate) relocation: Relocation,
+}
+
+impl<'a> Source<'a> {
+    /// The symbols by name. Names are not unique (G26).
+    fn by_name(&self) -> HashMap<&'a str, Vec<&'a ElfSymbol>> {
+        let mut by_name: HashMap<&str, Vec<&ElfSymbol>> = HashMap::new();
+        for symbol in self.symbols {
+            by_name.entry(&symbol.name).or_default().push(symbol);
+        }
+        by_name
+    }
+}
+
+/// The sections' names and bytes.
+pub(crate) fn write(source: Source<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, VmlinuxError> {
+    let mut unit = TypeUnit::new(source.btf);
+    unit.add_types()?;
+    let by_name = source.by_name();
+    unit.add_functions(&source, &by_name)?;
+    unit.add_variables(&source, &by_name)?;
+    unit.set_ranges(&source);
+    let mut sections = Sections::new(EndianVec::new(LittleEndian));
+    unit.write(&mut sections).map_err(format)?;
+    let all = [
+        (SectionId::DebugAbbrev, sections.debug_abbrev.take()),
+        (SectionId::DebugInfo, sections.debug_info.take()),
+        (SectionId::DebugRanges, sections.debug_ranges.take()),
+        (SectionId::DebugStr, sections.debug_str.take()),
+    ];
+    let all = all.into_iter().map(|(id, bytes)| (id.name(), bytes));
+    Ok(all.filter(|(_, bytes)| !bytes.is_empty()).collect())
+}
+
+fn format(error: gimli::write::Error) -> VmlinuxError {
+    VmlinuxError::Format(error.to_string())
+}

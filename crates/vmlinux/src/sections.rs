@@ -1,0 +1,348 @@
+//! Which sections the image has, told by the boundary symbols of its linker script.
+
+use vread_addr::{VirtAddr, VirtRange};
+use vread_linux::{Kernel, Symbols};
+
+use crate::{Warning, text::printable};
+
+/// The most bytes of one section: ten times the largest kernel's text.
+const MAX_SECTION_LEN: u64 = 1 << 28;
+
+/// The most sections of modules: fewer than an ELF file may have without detours.
+const MAX_MODULE_SECTIONS: usize = 1 << 15;
+
+/// What a section holds, and whether the file holds its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Code; its bytes are in the file.
+    Text,
+    /// Data that nobody writes; its bytes are in the file.
+    ReadOnly,
+    /// Notes; their bytes are in the file.
+    Notes,
+    /// Data that changes. A copy in the file would be wrong a moment later, and gdb would show it.
+    Data,
+    /// Code that ran once; its memory has been given away.
+    GoneText,
+    /// Data that was needed once; its memory has been given away.
+    GoneData,
+    /// What every processor's own variables began as; its memory has been given away.
+    PerCpu,
+}
+
+impl Content {
+    /// Whether the file holds the bytes.
+    pub(crate) fn is_in_file(self) -> bool {
+        matches!(self, Self::Text | Self::ReadOnly | Self::Notes)
+    }
+
+    /// Whether its memory may change, or has been given to somebody else.
+    pub(crate) fn is_writable(self) -> bool {
+        !self.is_in_file()
+    }
+
+    /// Whether it is code.
+    pub(crate) fn is_code(self) -> bool {
+        matches!(self, Self::Text | Self::GoneText)
+    }
+}
+
+/// A section of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Section {
+    pub(crate) name: String,
+    /// Where it lies now. Per-CPU variables of an image that counts them from 0 lie there.
+    pub(crate) range: VirtRange,
+    pub(crate) content: Content,
+    /// The module that it belongs to.
+    pub(crate) of_module: bool,
+}
+
+/// A section's name, the symbols at its start and behind its end, and what it holds.
+struct Boundary {
+    name: &'static str,
+    start: &'static str,
+    /// The first of these that there is.
+    end: &'static [&'static str],
+    content: Content,
+    need: Need,
+}
+
+/// Whether a kernel may lack a section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Every kernel has it.
+    Always,
+    /// Some have not.
+    Maybe,
+}
+
+const fn always(
+    name: &'static str,
+    start: &'static str,
+    end: &'static [&'static str],
+    content: Content,
+) -> Boundary {
+    Boundary {
+        name,
+        start,
+        end,
+        content,
+        need: Need::Always,
+    }
+}
+
+const fn maybe(
+    name: &'static str,
+    start: &'static str,
+    end: &'static [&'static str],
+    content: Content,
+) -> Boundary {
+    Boundary {
+        name,
+        start,
+        end,
+        content,
+        need: Need::Maybe,
+    }
+}
+
+/// The sections of x86_64's images, 5.10 to 7.2, by names and symbols of the distributions' own debug
+/// files. One that lies inside another comes behind it and is cut out of it.
+const BOUNDARIES: &[Boundary] = &[
+    always(".text", "_text", &["_etext"], Content::Text),
+    always(
+        ".rodata",
+        "__start_rodata",
+        &["__end_rodata"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        ".pci_fixup",
+        "__start_pci_fixups_early",
+        &["__end_pci_fixups_suspend_late"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        "__ksymtab",
+        "__start___ksymtab",
+        &["__stop___ksymtab"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        "__ksymtab_gpl",
+        "__start___ksymtab_gpl",
+        &["__stop___ksymtab_gpl"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        "__param",
+        "__start___param",
+        &["__stop___param"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        "__modver",
+        "__start___modver",
+        &["__stop___modver"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        "__ex_table",
+        "__start___ex_table",
+        &["__stop___ex_table"],
+        Content::ReadOnly,
+    ),
+    always(".notes", "__start_notes", &["__stop_notes"], Content::Notes),
+    maybe(".BTF", "__start_BTF", &["__stop_BTF"], Content::ReadOnly),
+    always(
+        ".data",
+        "_sdata",
+        &["__init_begin", "_edata"],
+        Content::Data,
+    ),
+    maybe(
+        "__bug_table",
+        "__start___bug_table",
+        &["__stop___bug_table"],
+        Content::Data,
+    ),
+    maybe(
+        ".orc_header",
+        "orc_header",
+        &["__start_orc_unwind_ip"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        ".orc_unwind_ip",
+        "__start_orc_unwind_ip",
+        &["__stop_orc_unwind_ip"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        ".orc_unwind",
+        "__start_orc_unwind",
+        &["__stop_orc_unwind"],
+        Content::ReadOnly,
+    ),
+    maybe(
+        ".orc_lookup",
+        "orc_lookup",
+        &["orc_lookup_end"],
+        Content::Data,
+    ),
+    always(
+        ".init.data",
+        "__init_begin",
+        &["__init_end"],
+        Content::GoneData,
+    ),
+    always(
+        ".init.text",
+        "_sinittext",
+        &["_einittext"],
+        Content::GoneText,
+    ),
+    always(
+        ".data..percpu",
+        "__per_cpu_start",
+        &["__per_cpu_end"],
+        Content::PerCpu,
+    ),
+    maybe(
+        ".smp_locks",
+        "__smp_locks",
+        &["__smp_locks_end"],
+        Content::Data,
+    ),
+    maybe(
+        ".data_nosave",
+        "__nosave_begin",
+        &["__nosave_end"],
+        Content::Data,
+    ),
+    always(".bss", "__bss_start", &["__bss_stop"], Content::Data),
+    maybe(".brk", "__brk_base", &["__brk_limit"], Content::Data),
+];
+
+/// The image's sections, by address, none inside another.
+pub(crate) fn of_image(kernel: &Kernel, warnings: &mut Vec<Warning>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for boundary in BOUNDARIES {
+        let left_out = |why| Warning::SectionLeftOut {
+            section: boundary.name,
+            start: boundary.start,
+            end: boundary.end.first().copied().unwrap_or_default(),
+            why,
+        };
+        match boundary.range(kernel) {
+            Ok(range) if range.is_empty() => {}
+            Ok(range) => cut_out(&mut sections, boundary, range),
+            Err(Unusable::Missing) if boundary.need == Need::Maybe => {}
+            Err(Unusable::Missing) => warnings.push(left_out("one of them is not a symbol")),
+            Err(Unusable::Mad(why)) => warnings.push(left_out(why)),
+        }
+    }
+    sections.sort_by_key(|section| section.range.start());
+    sections
+}
+
+/// The memory of modules as sections: without content, but symbols belong to a section.
+pub(crate) fn of_modules(symbols: &Symbols<'_>, image: &[Section]) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for module in symbols.modules() {
+        for range in &module.memory {
+            let is_code = module
+                .text_end
+                .is_some_and(|end| range.start() < end && end <= range.end());
+            sections.push(Section {
+                name: format!(".module.{}", printable(module.name.as_bytes())),
+                range: *range,
+                content: match is_code {
+                    true => Content::GoneText,
+                    false => Content::GoneData,
+                },
+                of_module: true,
+            });
+        }
+    }
+    sections.sort_by_key(|section| section.range.start());
+    sections.truncate(MAX_MODULE_SECTIONS);
+    let mut end = VirtAddr::default();
+    sections.retain(|section| {
+        let range = section.range;
+        let free = |other: &Section| other.range.intersection(&range).is_none();
+        let is_sane = range.start() >= end && range.len().get() <= MAX_SECTION_LEN;
+        let keep = is_sane && image.iter().all(free);
+        if keep {
+            end = range.end();
+        }
+        keep
+    });
+    sections
+}
+
+enum Unusable {
+    Missing,
+    Mad(&'static str),
+}
+
+impl Boundary {
+    fn range(&self, kernel: &Kernel) -> Result<VirtRange, Unusable> {
+        let find = |name: &str| kernel.kallsyms().and_then(|symbols| symbols.find(name));
+        let start = find(self.start).ok_or(Unusable::Missing)?;
+        let end = self.end.iter().find_map(|name| find(name));
+        let end = end.ok_or(Unusable::Missing)?;
+        let range = VirtRange::new(start, end).ok_or(Unusable::Mad("it ends before it starts"))?;
+        if range.len().get() > MAX_SECTION_LEN {
+            return Err(Unusable::Mad("it is larger than any kernel's"));
+        }
+        let in_image = kernel
+            .image()
+            .is_none_or(|image| image.contains_range(&range));
+        // Up to 6.12, per-CPU variables are counted from 0.
+        let from_zero = self.content == Content::PerCpu && start == VirtAddr::default();
+        match in_image || from_zero {
+            true => Ok(range),
+            false => Err(Unusable::Mad("it lies outside the image")),
+        }
+    }
+}
+
+/// Puts a section in, out of those that it lies in.
+fn cut_out(sections: &mut Vec<Section>, boundary: &Boundary, range: VirtRange) {
+    let overlaps = |section: &Section| section.range.intersection(&range).is_some();
+    let (cut, kept) = std::mem::take(sections).into_iter().partition(overlaps);
+    *sections = kept;
+    let cut: Vec<Section> = cut;
+    for section in cut {
+        let before = VirtRange::new(section.range.start(), range.start());
+        let behind = VirtRange::new(range.end(), section.range.end());
+        for part in [before, behind].into_iter().flatten() {
+            if !part.is_empty() {
+                sections.push(Section {
+                    range: part,
+                    ..section.clone()
+                });
+            }
+        }
+    }
+    sections.push(Section {
+        name: boundary.name.to_owned(),
+        range,
+        content: boundary.content,
+        of_module: false,
+    });
+}
+
+/// The index of the section that `addr` lies in, or, for labels at an end, of the one that ends there.
+pub(crate) fn find(sections: &[Section], addr: VirtAddr) -> Option<usize> {
+    let behind = sections.partition_point(|section| section.range.start() <= addr);
+    let index = behind.checked_sub(1)?;
+    let section = sections.get(index)?;
+    if section.range.contains(addr) {
+        return Some(index);
+    }
+    // The sections before may end exactly where this one begins.
+    (section.range.end() == addr).then_some(index)
+}
