@@ -13,8 +13,10 @@ use crate::{
 };
 
 mod listings;
+mod vmlinux;
 
 pub(crate) use listings::{CmdlineArguments, IomemArguments, LsmodArguments, VersionArguments};
+pub(crate) use vmlinux::VmlinuxArguments;
 
 const AFTER_HELP: &str = "\
 A TARGET is one of
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Iomem(IomemArguments),
     Cmdline(CmdlineArguments),
     Version(VersionArguments),
+    Vmlinux(VmlinuxArguments),
     Mount(MountArguments),
 }
 
@@ -66,6 +69,7 @@ impl Command {
             Self::Iomem(arguments) => &arguments.listing.target,
             Self::Cmdline(arguments) => &arguments.listing.target,
             Self::Version(arguments) => &arguments.listing.target,
+            Self::Vmlinux(arguments) => &arguments.target,
             Self::Mount(arguments) => &arguments.target,
         }
     }
@@ -81,6 +85,7 @@ impl Command {
             Self::Iomem(arguments) => &arguments.listing.pause,
             Self::Cmdline(arguments) => &arguments.listing.pause,
             Self::Version(arguments) => &arguments.listing.pause,
+            Self::Vmlinux(arguments) => &arguments.pause,
             Self::Mount(_) => return Pause::Never,
         };
         match arguments.pause {

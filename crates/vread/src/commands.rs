@@ -9,3 +9,4 @@ pub(crate) mod read;
 pub(crate) mod symbols;
 pub(crate) mod version;
 pub(crate) mod vmallocinfo;
+pub(crate) mod vmlinux;

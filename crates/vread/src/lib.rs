@@ -15,6 +15,7 @@ mod commands;
 mod glob;
 mod hexdump;
 mod json;
+mod output_file;
 mod paused;
 mod printable;
 mod scan_bar;
@@ -91,6 +92,7 @@ fn run_into(
         Command::Iomem(arguments) => commands::iomem::run(target, arguments, out),
         Command::Cmdline(arguments) => commands::cmdline::run(target, arguments, out),
         Command::Version(arguments) => commands::version::run(target, arguments, out),
+        Command::Vmlinux(arguments) => commands::vmlinux::run(target, arguments),
         Command::Mount(arguments) => commands::mount::run(target, arguments),
     }
 }
