@@ -48,6 +48,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("tests", || cargo(arguments, &["test", "--workspace"]))?;
+    step("tests with faults on purpose", || {
+        let faults = ["--features", "fail-usercopy", "--test", "fail_usercopy"];
+        let package = ["test", "--package", "vread-nofault"];
+        cargo(arguments, &[&package[..], &faults].concat())
+    })?;
     step("fuzz", || {
         let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
         cargo(arguments, &[&["fmt", "--check"], &manifest[..]].concat())?;

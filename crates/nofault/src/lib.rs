@@ -3,7 +3,8 @@
 //! Memory that another party owns can vanish under a copy: a mapped file is truncated, a reader's
 //! buffer is unmapped. A plain `memcpy` dies of it; [`copy_foreign`] stops, and tells how many bytes
 //! were done, exact to the byte, and which side refused. [`UserBuf`] is a reader's buffer written
-//! that way: the [`Destination`](vread_iov_iter::Destination) of every std crate of vread.
+//! that way: the [`Destination`](vread_iov_iter::Destination) of every std crate of vread. [`UserSource`]
+//! is the other direction.
 //!
 //! # Backends
 //!
@@ -40,6 +41,8 @@
 //! ```
 
 mod backend;
+#[cfg(feature = "fail-usercopy")]
+pub mod fail_usercopy;
 mod fault_in;
 #[cfg(target_arch = "x86_64")]
 mod handler;
@@ -47,11 +50,13 @@ mod outcome;
 mod raw;
 mod self_vm;
 mod user_buf;
+mod user_source;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub use backend::{Backend, InstallError, backend, handler_is_current, install, select};
-pub use fault_in::fault_in_writeable;
+pub use fault_in::{fault_in_readable, fault_in_writeable};
 pub use outcome::{CopyOutcome, Fault};
 pub use raw::{copy_foreign, load_u64, zero_foreign};
 pub use user_buf::UserBuf;
+pub use user_source::UserSource;

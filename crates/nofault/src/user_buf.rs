@@ -9,6 +9,10 @@ use vread_iov_iter::Destination;
 
 use crate::{fault_in, raw};
 
+/// An address that no process has, on any of our architectures.
+#[cfg(feature = "fail-usercopy")]
+const NOBODYS: usize = usize::MAX << 46;
+
 /// A reader's buffer in our own address space, which may not be resident: Linux's user segment.
 ///
 /// Every write to it stops at a fault instead of dying.
@@ -74,9 +78,20 @@ impl<'a> UserBuf<'a> {
         self.ptr
     }
 
-    /// The address of byte `at` and the bytes from there on, cut at `len`.
+    /// The address of byte `at` and the bytes from there on, cut at `len`, for whoever writes them itself.
+    ///
+    /// With the feature `fail-usercopy` the address may be one that nobody can write: a fault on purpose.
     #[must_use]
     pub fn part_mut(&mut self, at: usize, len: usize) -> (*mut u8, usize) {
+        let (ptr, len) = self.part(at, len);
+        #[cfg(feature = "fail-usercopy")]
+        if crate::fail_usercopy::should_fail() {
+            return (ptr.with_addr(NOBODYS), len);
+        }
+        (ptr, len)
+    }
+
+    fn part(&self, at: usize, len: usize) -> (*mut u8, usize) {
         let at = at.min(self.len);
         let len = len.min(self.len.wrapping_sub(at));
         (self.ptr.wrapping_add(at), len)
@@ -89,7 +104,7 @@ impl Destination for UserBuf<'_> {
     }
 
     fn offset_in_page(&self) -> usize {
-        self.ptr.addr() % rustix::param::page_size()
+        self.ptr.addr() & rustix::param::page_size().wrapping_sub(1)
     }
 
     fn copy_nofault(&mut self, at: usize, src: &[u8]) -> usize {
@@ -107,7 +122,7 @@ impl Destination for UserBuf<'_> {
     }
 
     fn fault_in_writeable(&mut self, at: usize, len: usize) -> usize {
-        let (dst, inside) = self.part_mut(at, len);
+        let (dst, inside) = self.part(at, len);
         // SAFETY: the type's invariant.
         let missing = unsafe { fault_in::fault_in_writeable(dst, inside) };
         missing.saturating_add(len.saturating_sub(inside))

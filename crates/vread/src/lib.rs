@@ -61,6 +61,8 @@ pub fn main_on<'w>(target: &Arc<Target>, words: impl IntoIterator<Item = &'w str
 fn run(command: &Command) -> anyhow::Result<Outcome> {
     // Before any thread is there that a guest's vanishing memory could hit.
     vread_nofault::install()?;
+    #[cfg(feature = "fail-usercopy")]
+    vread_nofault::fail_usercopy::from_env()?;
     let target = Arc::new(command.target().open()?);
     run_on(&target, command)
 }
