@@ -57,6 +57,8 @@ mod error;
 mod fields;
 #[cfg(test)]
 mod forged;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod kallsyms;
 mod kernel;
 mod linear;

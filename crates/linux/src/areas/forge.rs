@@ -2,7 +2,6 @@
 
 use vread_addr::{ByteLen, VirtAddr, VirtRange};
 
-use super::layout::NodeLayout;
 use super::{AreaLayout, AreaReader, KnownArea};
 use crate::forged::{ForgedRam, virt};
 use crate::linear::LinearMap;
@@ -72,7 +71,7 @@ impl Forged {
         let image = VirtAddr::new(0xffff_ffff_8100_0000);
         let image = VirtRange::from_len(image, ByteLen::new(4096)).unwrap();
         let linear = LinearMap::new(&bases(), image, 0).unwrap();
-        AreaReader::of_list(layout(), linear, VirtAddr::new(DIRECT + HEAD))
+        AreaReader::of_list(AreaLayout::of_6_12(), linear, VirtAddr::new(DIRECT + HEAD))
     }
 
     pub(crate) fn read(&self) -> Result<Vec<(u64, u64)>, LinuxError> {
@@ -84,30 +83,5 @@ impl Forged {
             (page(range.start()), page(range.end()))
         };
         Ok(areas.iter().map(range).collect())
-    }
-}
-
-fn layout() -> AreaLayout {
-    AreaLayout {
-        area_len: 72,
-        va_start: 0,
-        va_end: 8,
-        list: 40,
-        vm: Some(56),
-        flags: Some(64),
-        purge_list: None,
-        vm_len: 72,
-        vm_size: 16,
-        vm_flags: 24,
-        pages: 32,
-        nr_pages: 44,
-        nr_pages_len: 4,
-        phys_addr: 48,
-        caller: 56,
-        node: Some(NodeLayout {
-            len: ByteLen::new(6272),
-            busy: ByteLen::new(NODE_BUSY),
-            lazy: ByteLen::new(6192),
-        }),
     }
 }

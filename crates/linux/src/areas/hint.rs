@@ -45,15 +45,19 @@ impl SortedAreas {
         areas.sort_by_key(|known| known.area.range.start());
         // Lists of several nodes overlap only if somebody made them up: the lower area wins.
         let mut end = VirtAddr::new(0);
+        let mut overlapping = 0_usize;
         areas.retain(|known| {
             let fits = known.area.range.start() >= end;
             if fits {
                 end = known.area.range.end();
             } else {
-                tracing::warn!(?known, "overlapping vmap area dropped");
+                overlapping = overlapping.saturating_add(1);
             }
             fits
         });
+        if overlapping > 0 {
+            tracing::warn!(overlapping, "vmap areas that overlap others are dropped");
+        }
         // INVARIANT: made of `areas`, which were sorted and do not overlap.
         Self {
             ends: areas.iter().map(|known| known.area.range.end()).collect(),

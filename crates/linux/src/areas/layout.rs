@@ -99,6 +99,33 @@ impl AreaLayout {
         })
     }
 
+    /// That of 6.12 (G42), for memory that is made up.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn of_6_12() -> Self {
+        Self {
+            area_len: 72,
+            va_start: 0,
+            va_end: 8,
+            list: 40,
+            vm: Some(56),
+            flags: Some(64),
+            purge_list: None,
+            vm_len: 72,
+            vm_size: 16,
+            vm_flags: 24,
+            pages: 32,
+            nr_pages: 44,
+            nr_pages_len: 4,
+            phys_addr: 48,
+            caller: 56,
+            node: Some(NodeLayout {
+                len: ByteLen::new(6272),
+                busy: ByteLen::new(6160),
+                lazy: ByteLen::new(6192),
+            }),
+        }
+    }
+
     /// For areas that were freed: the descriptor's word is used for something else then.
     pub(super) fn without_descriptors(self) -> Self {
         Self { vm: None, ..self }

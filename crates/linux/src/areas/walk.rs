@@ -9,14 +9,23 @@ use crate::linear::LinearMap;
 use crate::virt_mem::VirtMem;
 use crate::{Kallsyms, LinuxError, VmCoreInfo};
 
-/// The most areas (G73).
+/// The most areas, of all lists together (G73).
 const MAX_AREAS: usize = 1 << 20;
+/// The most areas that wait for reuse in one stack: the kernel frees them for good after 32 MiB for each
+/// doubling of its CPUs.
+const MAX_FREED: usize = 1 << 17;
+/// The most odd areas that are passed over in one list. A list that leads round in a circle has no end of
+/// them.
+const MAX_DROPPED: usize = 1 << 10;
 /// The most nodes; the kernel has as many as CPUs, up to this (V17).
 const MAX_NODES: u32 = 128;
 /// How often the areas are read anew when they change under us (G71).
 const MAX_TRIES: u32 = 3;
 /// How often in a row a walk may come to nothing at one place of a list before it starts over.
 const MAX_STALLS: u32 = 16;
+/// How often in all it may in one walk. In a list that leads back to what was taken off it, a walk gets
+/// ahead again and again.
+const MAX_STALLS_IN_ALL: u32 = 1 << 10;
 const WHAT: &str = "the list of vmap areas";
 
 /// An area as it was found in a walk of the kernel's lists.
@@ -117,6 +126,28 @@ impl Cursor {
     }
 }
 
+/// Areas that were passed over in one list. They are reported once: a hostile list has many.
+#[derive(Default)]
+struct Dropped {
+    count: usize,
+    first: Option<VirtAddr>,
+}
+
+impl Dropped {
+    fn add(&mut self, node: VirtAddr) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert(node);
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        if let Some(first) = self.first {
+            tracing::warn!(%first, count = self.count, "damaged vmap areas passed over");
+        }
+    }
+}
+
 fn torn(at: VirtAddr) -> LinuxError {
     LinuxError::Torn {
         what: WHAT,
@@ -168,6 +199,38 @@ impl AreaReader {
             index: AreaIndex::List { head },
             linear,
             freed: FreedIndex::Unknown,
+        }
+    }
+
+    /// A reader of lists that are made up.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of_lists(
+        layout: AreaLayout,
+        linear: LinearMap,
+        lists: crate::fuzzing::AreaLists,
+    ) -> Self {
+        use crate::fuzzing::AreaLists;
+        let (index, freed) = match lists {
+            AreaLists::List { busy, freed } => (
+                AreaIndex::List { head: busy },
+                FreedIndex::List { head: freed },
+            ),
+            AreaLists::Stack { busy, freed } => {
+                let link = layout.list;
+                (
+                    AreaIndex::List { head: busy },
+                    FreedIndex::Stack { head: freed, link },
+                )
+            }
+            AreaLists::Nodes { array, count } => {
+                (AreaIndex::Nodes { array, count }, FreedIndex::Unknown)
+            }
+        };
+        Self {
+            layout,
+            index,
+            linear,
+            freed,
         }
     }
 
@@ -274,8 +337,9 @@ impl AreaReader {
     ) -> Result<(), LinuxError> {
         let first = areas.len();
         let mut cursor = Cursor::at_head(self, mem, head)?;
-        let mut stalls = 0_u32;
-        for _ in 0..MAX_AREAS {
+        let (mut stalls, mut stalls_in_all) = (0_u32, 0_u32);
+        let mut dropped = Dropped::default();
+        while areas.len() < MAX_AREAS && dropped.count < MAX_DROPPED {
             let node = cursor.node;
             // Before the kernel sets its lists up they are all zeros.
             if node == head || (cursor.from == head && node.get() == 0) {
@@ -290,7 +354,7 @@ impl AreaReader {
                 }
                 Err(Odd::Failed(failure)) => return Err(failure.into()),
                 Err(Odd::Area(behind)) if strictness == Strictness::DropOdd => {
-                    tracing::warn!(at = %node, "vmap area dropped");
+                    dropped.add(node);
                     cursor = behind;
                     continue;
                 }
@@ -299,15 +363,19 @@ impl AreaReader {
             // The list changed here. With many areas there is always a place that does, so that to start
             // over would never come to an end: go on from the last area that is still in the list.
             stalls = stalls.saturating_add(1);
-            if stalls > MAX_STALLS {
+            stalls_in_all = stalls_in_all.saturating_add(1);
+            if stalls > MAX_STALLS || stalls_in_all > MAX_STALLS_IN_ALL {
                 return Err(torn(node));
             }
             cursor = self.resume(mem, head, first, areas)?;
         }
         Err(LinuxError::TooMany {
-            what: WHAT,
+            what: match dropped.count {
+                MAX_DROPPED => "damaged vmap areas",
+                _ => WHAT,
+            },
             at: cursor.node,
-            limit: MAX_AREAS,
+            limit: dropped.count.max(areas.len()),
         })
     }
 
@@ -383,17 +451,23 @@ impl AreaReader {
         let not_mapped = |addr| LinuxError::NotMapped { addr };
         let link = ByteLen::from_usize(link);
         let mut areas = Vec::new();
+        let (mut steps, mut remembered) = (0_usize, VirtAddr::new(0));
         let mut node = self
             .linear
             .read_pointer(mem, head)
             .ok_or(not_mapped(head))?;
         while node.get() != 0 {
-            if areas.len() >= MAX_AREAS {
+            // Brent's way to notice a circle: every second power of two the place is remembered anew.
+            steps = steps.saturating_add(1);
+            if node == remembered || steps > MAX_FREED {
                 return Err(LinuxError::TooMany {
                     what: "the list of freed vmap areas",
                     at: node,
-                    limit: MAX_AREAS,
+                    limit: steps,
                 });
+            }
+            if steps.is_power_of_two() {
+                remembered = node;
             }
             let at = node.checked_sub(link).ok_or(not_mapped(node))?;
             if let Some(record) = self.read_area(mem, at)? {

@@ -14,24 +14,24 @@ const SYMBOLS_PER_MARKER: u32 = 256;
 
 /// The tables as they were copied out of the kernel's memory, nothing checked.
 #[derive(Debug, Clone)]
-pub(super) struct RawTables {
+pub(crate) struct RawTables {
     /// `kallsyms_num_syms`.
-    pub(super) num_syms: u32,
+    pub(crate) num_syms: u32,
     /// Where `kallsyms_names` lies.
-    pub(super) names_at: VirtAddr,
+    pub(crate) names_at: VirtAddr,
     /// `kallsyms_names`, and at least `kallsyms_markers` behind it.
-    pub(super) names: Vec<u8>,
+    pub(crate) names: Vec<u8>,
     /// `kallsyms_token_table` and anything behind it.
-    pub(super) token_table: Vec<u8>,
+    pub(crate) token_table: Vec<u8>,
     /// `kallsyms_token_index`.
-    pub(super) token_index: Vec<u8>,
+    pub(crate) token_index: Vec<u8>,
     /// `kallsyms_offsets` or `kallsyms_addresses`.
-    pub(super) addresses: RawAddresses,
+    pub(crate) addresses: RawAddresses,
 }
 
 /// What addresses are made from (G24).
 #[derive(Debug, Clone)]
-pub(super) enum RawAddresses {
+pub(crate) enum RawAddresses {
     /// `kallsyms_addresses`: 8 bytes each.
     Absolute(Vec<u8>),
     /// `kallsyms_offsets` at `at`: 4 bytes each, relative to `base` or, without one, to their place.
@@ -68,7 +68,7 @@ pub struct Kallsyms {
 
 impl Kallsyms {
     /// Decodes the tables of the kernel whose `_stext` lies at `stext`.
-    pub(super) fn decode(raw: RawTables, stext: VirtAddr) -> Result<Self, LinuxError> {
+    pub(crate) fn decode(raw: RawTables, stext: VirtAddr) -> Result<Self, LinuxError> {
         let malformed = |why| LinuxError::Malformed {
             what: "kallsyms",
             at: raw.names_at,

@@ -8,6 +8,13 @@ mod tokens;
 pub use decode::Kallsyms;
 pub(crate) use locate::read_kallsyms;
 
+/// What [`crate::fuzzing`] needs of it.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    pub(crate) use super::decode::{RawAddresses, RawTables};
+    pub(crate) use super::search::search;
+}
+
 /// A symbol's number: its place in the table, which is the order of `/proc/kallsyms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SymbolIndex(u32);

@@ -30,7 +30,7 @@ const MAX_MARKERS: usize = 1 << 12;
 ///
 /// The order of 5.10 is taken for granted: offsets, their base, the number of symbols, names, markers,
 /// token table, token index (G21).
-pub(super) fn search(virt: VirtMem<'_>, stext: VirtAddr) -> Result<Kallsyms, LinuxError> {
+pub(crate) fn search(virt: VirtMem<'_>, stext: VirtAddr) -> Result<Kallsyms, LinuxError> {
     let image = read_image(virt, stext)?;
     let mut last = LinuxError::Needs {
         what: "a symbol table of the known shape in the image",

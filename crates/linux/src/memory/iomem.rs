@@ -86,7 +86,7 @@ fn is_busy_system_ram(flags: u64) -> bool {
 
 /// Where the members of `struct resource` lie.
 #[derive(Debug, Clone, Copy)]
-struct Layout {
+pub(crate) struct Layout {
     len: usize,
     start: usize,
     end: usize,
@@ -116,7 +116,11 @@ pub(crate) fn read_iomem(
     read_tree(virt, Layout::from_btf(btf)?, root)
 }
 
-fn read_tree(virt: VirtMem<'_>, layout: Layout, root: VirtAddr) -> Result<Iomem, LinuxError> {
+pub(crate) fn read_tree(
+    virt: VirtMem<'_>,
+    layout: Layout,
+    root: VirtAddr,
+) -> Result<Iomem, LinuxError> {
     let top = layout.read(virt, root)?;
     let mut resources = Vec::new();
     // What is still to come: siblings further up the tree. No recursion over a target's tree.
@@ -176,6 +180,20 @@ fn next_above(pending: &mut Vec<VirtAddr>) -> Option<VirtAddr> {
 }
 
 impl Layout {
+    /// That of 6.12, for memory that is made up.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn of_6_12() -> Self {
+        Self {
+            len: 64,
+            start: 0,
+            end: 8,
+            name: 16,
+            flags: 24,
+            sibling: 48,
+            child: 56,
+        }
+    }
+
     fn from_btf(btf: &Btf) -> Result<Self, LinuxError> {
         let offset = |name: &'static str| {
             let found = btf.offset_of(name).and_then(ByteLen::to_usize);
@@ -222,15 +240,7 @@ mod tests {
     use crate::forged::{ForgedRam, virt};
 
     const AT: u64 = 0xffff_8880_0000_0000;
-    const LAYOUT: Layout = Layout {
-        len: 64,
-        start: 0,
-        end: 8,
-        name: 16,
-        flags: 24,
-        sibling: 48,
-        child: 56,
-    };
+    const LAYOUT: Layout = Layout::of_6_12();
 
     /// Start, last, flags, sibling and child (by index; 0, the root, for none) of each resource.
     type Forged = (u64, u64, u64, u64, u64);

@@ -6,4 +6,6 @@ mod sections;
 
 pub(crate) use iomem::read_iomem;
 pub use iomem::{Iomem, Resource};
+#[cfg(feature = "fuzzing")]
+pub(crate) use iomem::{Layout as ResourceLayout, read_tree};
 pub(crate) use page_filter::{MAX_CHECKED, PageFilter, PageVerdict};

@@ -45,6 +45,32 @@ pub(super) enum MemoryLayout {
 }
 
 impl ModuleLayout {
+    /// In the shape of 6.12's, for memory that is made up.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn of_6_12() -> Self {
+        Self {
+            size: ByteLen::new(1280),
+            state: ByteLen::new(0),
+            list: ByteLen::new(8),
+            name: ByteLen::new(24),
+            name_len: ByteLen::new(56),
+            kallsyms: ByteLen::new(904),
+            symtab: ByteLen::new(0),
+            num_symtab: ByteLen::new(8),
+            strtab: ByteLen::new(16),
+            typetab: ByteLen::new(24),
+            syms: ByteLen::new(216),
+            num_syms: ByteLen::new(232),
+            memory: MemoryLayout::ByType {
+                mem: ByteLen::new(320),
+                stride: ByteLen::new(72),
+                count: 7,
+                base: ByteLen::new(0),
+                size: ByteLen::new(8),
+            },
+        }
+    }
+
     pub(crate) fn from_btf(btf: &Btf) -> Result<Self, LinuxError> {
         let offset = |name: &'static str| btf.offset_of(name).ok_or(LinuxError::NoType { name });
         let size_of =

@@ -272,7 +272,7 @@ pub(super) fn candidate_at(mem: &PhysMem, page: PhysAddr) -> Option<Candidate> {
     Some(Candidate { info, page })
 }
 
-fn text_of_note(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn text_of_note(bytes: &[u8]) -> Option<&[u8]> {
     let name = bytes.get(12..24)?;
     let well_formed =
         u32_at(bytes, 0)? == NOTE_NAME_LEN && u32_at(bytes, 8)? == 0 && name == b"VMCOREINFO\0\0";

@@ -5,6 +5,8 @@ mod in_image;
 mod parse;
 
 pub use find::ScanProgress;
+#[cfg(feature = "fuzzing")]
+pub(crate) use find::text_of_note;
 pub(crate) use find::{Candidate, MAX_CANDIDATES, Meter, Scan, scan_in_parallel};
 pub(crate) use in_image::InImage;
 pub use parse::VmCoreInfo;

@@ -58,6 +58,60 @@ fn refuses_a_list_that_does_not_hold_together() {
 }
 
 #[test]
+fn leaves_a_circle_of_areas_that_were_already_seen() {
+    // G73: 1 and 2 lead to each other and back, so that no link is wrong, only the order.
+    let mut circle = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
+    let node = |area: u64| DIRECT + at(area) + forge::LIST;
+    circle.ram.put_u64(at(2) + forge::LIST, node(1));
+    circle.ram.put_u64(at(1) + forge::LIST + 8, node(2));
+    let error = circle.read().unwrap_err();
+    let limit = MAX_DROPPED;
+    assert!(
+        matches!(error, LinuxError::TooMany { limit: at, .. } if at == limit),
+        "{error}"
+    );
+}
+
+#[test]
+fn gives_up_where_it_gets_ahead_and_back_again() {
+    // G73: 1 is in the list but does not point back, so it is taken for one that is being put in; what
+    // follows it is none. Going on behind 0 leads to 1 again, and so on.
+    let mut forged = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
+    forged
+        .ram
+        .put_u64(at(1) + forge::LIST + 8, DIRECT + RECORDS);
+    forged.ram.put_u64(at(2) + 8, 0);
+    assert!(matches!(forged.read(), Err(LinuxError::Torn { .. })));
+}
+
+#[test]
+fn leaves_a_stack_that_leads_round() {
+    // G73, V11: areas that were freed, in no order and singly linked.
+    let mut forged = Forged::new(&[(0, 3), (3, 5), (8, 9)]);
+    let mut reader = forged.reader();
+    reader.freed = FreedIndex::Stack {
+        head: VirtAddr::new(DIRECT + HEAD),
+        link: 40,
+    };
+    let node = |area: u64| DIRECT + at(area) + forge::LIST;
+    let mut read = |last: u64| {
+        forged.ram.put_u64(at(2) + forge::LIST, last);
+        let mem = forged.ram.open();
+        lazily_freed(&reader, virt(&mem)).map(|areas| areas.len())
+    };
+    assert_eq!(read(0), Ok(3));
+    for back in 0..3 {
+        assert!(
+            matches!(
+                read(node(back)),
+                Err(LinuxError::TooMany { limit: ..10, .. })
+            ),
+            "{back}"
+        );
+    }
+}
+
+#[test]
 fn knows_an_area_again_only_while_it_is_the_same() {
     let forged = Forged::new(&[(0, 3), (3, 5)]);
     let mem = forged.ram.open();
