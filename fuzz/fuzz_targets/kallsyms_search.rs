@@ -5,12 +5,15 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
+use vread_addr::ByteLen;
 use vread_fuzz::{Change, Ram};
 use vread_linux::fuzzing::{self, IMAGE};
 
 /// Where the image lies, and how many symbols it has.
 const AT: u64 = 0x6000;
 const COUNT: usize = 600;
+/// How far it is searched: changed page tables may map ever more.
+const MAX_LEN: ByteLen = ByteLen::new(1 << 20);
 
 thread_local! {
     static RAM: RefCell<Ram> = RefCell::new(ram());
@@ -64,7 +67,7 @@ fn image(stext: u64) -> Vec<u8> {
 fuzz_target!(|changes: Vec<Change>| {
     RAM.with_borrow_mut(|ram| {
         ram.change(&changes);
-        match fuzzing::kallsyms_search(&ram.mem, ram.table(), ram.virt(AT)) {
+        match fuzzing::kallsyms_search(&ram.mem, ram.table(), ram.virt(AT), MAX_LEN) {
             Ok(kallsyms) => {
                 assert!(!kallsyms.is_empty());
                 assert!(kallsyms.find("_stext").is_some());

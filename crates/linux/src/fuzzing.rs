@@ -92,7 +92,7 @@ pub fn kallsyms(tables: SymbolTables, stext: VirtAddr) -> Result<Kallsyms, Linux
     Kallsyms::decode(raw, stext)
 }
 
-/// Finds kallsyms by its shape, in the image from `stext` on.
+/// Finds kallsyms by its shape, in the `max_len` bytes of the image from `stext` on.
 ///
 /// # Errors
 ///
@@ -101,8 +101,9 @@ pub fn kallsyms_search(
     mem: &PhysMem,
     table: PageTable,
     stext: VirtAddr,
+    max_len: ByteLen,
 ) -> Result<Kallsyms, LinuxError> {
-    search(VirtMem { mem, table }, stext)
+    search(VirtMem { mem, table }, stext, max_len)
 }
 
 /// Where lists of areas begin.

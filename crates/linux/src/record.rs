@@ -10,6 +10,8 @@ use crate::{Btf, LinuxError};
 const MAX_SPAN: usize = 1 << 16;
 /// How often a record is read anew when its two copies differ (G71).
 const MAX_TRIES: u32 = 3;
+/// The longest text in a struct; forged types may say that a name has the length of the whole struct.
+const MAX_TEXT_LEN: usize = 511;
 /// Structs with pointers lie at multiples of this (G70).
 const ALIGN: u64 = 8;
 
@@ -149,9 +151,11 @@ impl Record {
         VirtAddr::new(self.number(field))
     }
 
-    /// A member that is an array of characters.
+    /// A member that is an array of characters, of a long one the first 511.
     pub(crate) fn text(&self, field: Field) -> String {
-        String::from_utf8_lossy(until_nul(self.bytes(field))).into_owned()
+        let bytes = self.bytes(field);
+        let text = until_nul(bytes.get(..MAX_TEXT_LEN).unwrap_or(bytes));
+        String::from_utf8_lossy(text).into_owned()
     }
 
     /// Where a member lies in the target.

@@ -9,6 +9,8 @@ use crate::{LinuxError, Symbol};
 pub(super) const MAX_SYMBOLS: u32 = 1 << 20;
 /// The most bytes of compressed names (G31).
 pub(super) const MAX_NAMES_LEN: usize = 64 << 20;
+/// The most bytes of all names, expanded; those of a kernel of 190,000 symbols have 5 MB.
+const MAX_EXPANDED_LEN: usize = 64 << 20;
 /// A marker stands at every so many symbols (G20).
 const SYMBOLS_PER_MARKER: u32 = 256;
 
@@ -187,7 +189,7 @@ impl Kallsyms {
 
     /// Finds every name's place (G22); returns where the names end.
     fn index_names(&mut self, num_syms: u32) -> Result<usize, &'static str> {
-        let mut at = 0_usize;
+        let (mut at, mut expanded_len) = (0_usize, 0_usize);
         for _ in 0..num_syms {
             let byte = |at: usize| self.names.get(at).copied().map(usize::from);
             let first = byte(at).ok_or("the names end too early")?;
@@ -205,6 +207,10 @@ impl Kallsyms {
             let expanded = self.tokens.expanded_len(compressed);
             if len == 0 || expanded < 2 || expanded > MAX_NAME_LEN.saturating_add(1) {
                 return Err("a name has no length, or one beyond the limit");
+            }
+            expanded_len = expanded_len.saturating_add(expanded);
+            if expanded_len > MAX_EXPANDED_LEN {
+                return Err("the names are longer than those of any kernel");
             }
             let place = (u32::try_from(from).ok(), u16::try_from(len).ok());
             let ((Some(from), Some(len)), Ok(expanded)) = (place, u16::try_from(expanded)) else {

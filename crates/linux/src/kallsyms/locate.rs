@@ -35,7 +35,7 @@ pub(crate) fn read_kallsyms(virt: VirtMem<'_>, info: &VmCoreInfo) -> Result<Kall
     })?;
     match Places::from_vmcoreinfo(info) {
         Some(places) => Kallsyms::decode(places.read(virt)?, stext),
-        None => search::search(virt, stext),
+        None => search::search(virt, stext, search::MAX_IMAGE_LEN),
     }
 }
 

@@ -9,16 +9,19 @@ use crate::LinuxError;
 use crate::fields::{u16_at, u32_at};
 use crate::virt_mem::VirtMem;
 
-/// The most bytes of an image that are searched: the range that the kernel reserves for it.
-const MAX_IMAGE_LEN: ByteLen = ByteLen::new(1 << 30);
+/// The most bytes of an image that are searched: twice what the largest known one has.
+pub(super) const MAX_IMAGE_LEN: ByteLen = ByteLen::new(128 << 20);
 /// The ten digits are tokens of one character in every known image, one after another (G30).
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";
 /// The token of the first digit.
 const FIRST_DIGIT: usize = 0x30;
 /// How far behind the digits the token index is looked for: the rest of the token table.
 const MAX_TABLE_REST: usize = 4096;
-/// How many places that look like the digits are tried.
-const MAX_HITS: usize = 4096;
+/// How many places that look like the digits are tried; an image has a handful. What one of them costs
+/// is bounded by the image's length, and that is much.
+const MAX_HITS: usize = 64;
+/// How many places that look like all tables are decoded.
+const MAX_DECODED: usize = 4;
 /// Labels are aligned to this up to 6.12; 7.2 has no need of a search.
 const ALIGNMENT: usize = 8;
 /// The most bytes of a name with its length, before long names (G22).
@@ -30,15 +33,18 @@ const MAX_MARKERS: usize = 1 << 12;
 ///
 /// The order of 5.10 is taken for granted: offsets, their base, the number of symbols, names, markers,
 /// token table, token index (G21).
-pub(crate) fn search(virt: VirtMem<'_>, stext: VirtAddr) -> Result<Kallsyms, LinuxError> {
-    let image = read_image(virt, stext)?;
+pub(crate) fn search(
+    virt: VirtMem<'_>,
+    stext: VirtAddr,
+    max_len: ByteLen,
+) -> Result<Kallsyms, LinuxError> {
+    let image = read_image(virt, stext, max_len)?;
     let mut last = LinuxError::Needs {
         what: "a symbol table of the known shape in the image",
     };
-    for hit in memmem::find_iter(&image, DIGITS).take(MAX_HITS) {
-        let Some(places) = shape_at(&image, stext, hit) else {
-            continue;
-        };
+    let hits = memmem::find_iter(&image, DIGITS).take(MAX_HITS);
+    let shapes = hits.filter_map(|hit| shape_at(&image, stext, hit));
+    for places in shapes.take(MAX_DECODED) {
         match places
             .read(virt)
             .and_then(|raw| Kallsyms::decode(raw, stext))
@@ -52,13 +58,13 @@ pub(crate) fn search(virt: VirtMem<'_>, stext: VirtAddr) -> Result<Kallsyms, Lin
 }
 
 /// The image from `stext` on. What is not mapped in it (the parts that are freed after boot) is zeros.
-fn read_image(virt: VirtMem<'_>, stext: VirtAddr) -> Result<Vec<u8>, LinuxError> {
+fn read_image(virt: VirtMem<'_>, stext: VirtAddr, max_len: ByteLen) -> Result<Vec<u8>, LinuxError> {
     /// Holes in an image are small; a larger one is its end.
     const MAX_HOLE: ByteLen = ByteLen::new(16 << 20);
     let mut image = Vec::new();
     loop {
         let done = ByteLen::from_usize(image.len());
-        let left = MAX_IMAGE_LEN.saturating_sub(done);
+        let left = max_len.saturating_sub(done);
         let (Some(at), false) = (stext.checked_add(done), left.is_zero()) else {
             return Ok(image);
         };
@@ -237,7 +243,7 @@ mod tests {
             ram.map(STEXT + page * 4096, 0x8000 + page * 4096);
         }
         ram.put(0x8000, image);
-        search(virt(&ram.open()), VirtAddr::new(STEXT))
+        search(virt(&ram.open()), VirtAddr::new(STEXT), MAX_IMAGE_LEN)
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl<'a> AttachOptions<'a> {
     }
 }
 
+/// How many candidates' symbols are read: a hostile guest can have many notes, each with a large table.
+const MAX_SYMBOL_TABLES: usize = 8;
+
 /// A kernel that was believed, and its symbols as far as they could be read.
 struct Believed {
     kernel: Identified,
@@ -163,6 +166,8 @@ struct Survey {
     survivors: Vec<Believed>,
     /// Why the first of the others was rejected.
     rejected: Option<AttachError>,
+    /// How often symbols were read.
+    symbol_tables: usize,
 }
 
 fn find_kernel(
@@ -177,7 +182,9 @@ fn find_kernel(
         for root in cpu.roots() {
             let search = times.time(FOLLOW, || InImage::new(mem, root, cpu.levels));
             let mut search = search.map_err(source)?;
-            while let Some(candidate) = times.time(FOLLOW, || search.next()).map_err(source)? {
+            while !survey.is_full()
+                && let Some(candidate) = times.time(FOLLOW, || search.next()).map_err(source)?
+            {
                 if let Some(kernel) = survey.consider(mem, candidate, FoundBy::Processor, times)? {
                     return Ok(kernel);
                 }
@@ -188,7 +195,9 @@ fn find_kernel(
     let (near, far) = split(mem.ranges(), SCAN_ALONE);
     for range in near {
         let mut scan = vmcoreinfo::Scan::new(mem, range, &meter);
-        while let Some(candidate) = times.time(SCAN, || scan.next()).map_err(source)? {
+        while !survey.is_full()
+            && let Some(candidate) = times.time(SCAN, || scan.next()).map_err(source)?
+        {
             if let Some(kernel) = survey.consider(mem, candidate, FoundBy::LowMemory, times)? {
                 return Ok(kernel);
             }
@@ -209,6 +218,11 @@ fn find_kernel(
 }
 
 impl Survey {
+    /// Whether more candidates would only be passed over.
+    fn is_full(&self) -> bool {
+        self.seen >= vmcoreinfo::MAX_CANDIDATES
+    }
+
     /// Looks at one candidate; the kernel, if there can be no doubt.
     fn consider(
         &mut self,
@@ -249,6 +263,12 @@ impl Survey {
         if self.survivors.iter().any(known) {
             return Ok(None);
         }
+        self.symbol_tables = self.symbol_tables.saturating_add(1);
+        if self.symbol_tables > MAX_SYMBOL_TABLES {
+            let why = "too many other candidates came before it".to_owned();
+            self.reject(AttachError::Stale { at, release, why });
+            return Ok(None);
+        }
         let kallsyms = times.time("symbols", || read_kallsyms(virt, info));
         if let Err(LinuxError::Source(failure)) = kallsyms {
             return Err(failure.into());
@@ -266,13 +286,25 @@ impl Survey {
             Verdict::Confirmed => return Ok(Some(believed)),
             // The image that a processor runs points to it, and it describes that image.
             Verdict::Open if found_by == FoundBy::Processor => return Ok(Some(believed)),
-            Verdict::Open => self.survivors.push(believed),
+            Verdict::Open => self.survive(believed),
             Verdict::Refuted(why) => {
                 let why = why.to_owned();
                 self.reject(AttachError::Stale { at, release, why });
             }
         }
         Ok(None)
+    }
+
+    fn survive(&mut self, believed: Believed) {
+        self.survivors.push(believed);
+        // Of several, none is believed: only their names are needed, and symbols are large.
+        if self.survivors.len() > 1 {
+            for survivor in &mut self.survivors {
+                survivor.kallsyms = Err(LinuxError::Needs {
+                    what: "a kernel that is the only one",
+                });
+            }
+        }
     }
 
     fn reject(&mut self, error: AttachError) {

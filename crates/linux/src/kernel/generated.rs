@@ -90,7 +90,8 @@ impl Kernel {
         ];
         let [node, start, end, name] = self.offsets(names)?;
         self.records(head, node, "bpf_ksym", |record| {
-            let name = until_nul(record.bytes.get(name.to_usize()?..)?);
+            let name = record.bytes.get(name.to_usize()?..)?;
+            let name = until_nul(name.get(..MAX_NAME_LEN).unwrap_or(name));
             Some(Generated {
                 range: VirtRange::new(record.pointer(start)?, record.pointer(end)?)?,
                 name: String::from_utf8_lossy(name).into_owned(),

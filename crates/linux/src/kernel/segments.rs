@@ -6,6 +6,10 @@ use crate::bases::{image_to_phys, modules_range};
 use crate::memory::{Iomem, read_iomem};
 use crate::{Bases, LinuxError, PagingLevels};
 
+/// The most ranges of RAM that become segments; a machine with much hot-plugged memory has some hundreds.
+/// Each is held against all before it.
+const MAX_RAM_RANGES: usize = 1 << 12;
+
 impl Kernel {
     /// The machine's address space as the kernel has divided it: `/proc/iomem`, read now.
     ///
@@ -64,6 +68,13 @@ impl Kernel {
             let Some(ram) = ram_segment(bases, range) else {
                 continue;
             };
+            if seen.len() >= MAX_RAM_RANGES {
+                return Err(LinuxError::TooMany {
+                    what: "ranges of RAM",
+                    at: ram.start,
+                    limit: MAX_RAM_RANGES,
+                });
+            }
             segments.push(ram);
             if let Some(vmemmap) = vmemmap_segment(bases, page_len, &ram, &seen) {
                 seen.push(vmemmap);

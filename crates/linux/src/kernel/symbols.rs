@@ -4,7 +4,9 @@ use vread_addr::{VirtAddr, VirtRange};
 
 use super::Kernel;
 use super::generated::{Generated, Maker};
-use crate::modules::{Depth, ListingLayout, Module, ModuleLayout, ModuleLine, read_modules};
+use crate::modules::{
+    Depth, ListingLayout, Module, ModuleLayout, ModuleLine, UsersLeft, read_modules,
+};
 use crate::record::again_if_torn;
 use crate::{Kallsyms, LinuxError, Symbol, SymbolOffset};
 
@@ -36,10 +38,11 @@ impl Kernel {
     /// As for [`modules`](Self::modules).
     pub fn module_lines(&self) -> Result<Vec<ModuleLine>, LinuxError> {
         let layout = ListingLayout::from_btf(self.need_btf()?)?;
-        let line = |module: &Module| layout.read(self.virt(), module);
         // A module may go between two looks at it.
         again_if_torn(|| {
             let modules = self.read_modules(Depth::Outline)?;
+            let mut users_left = UsersLeft::new();
+            let line = |module: &Module| layout.read(self.virt(), module, &mut users_left);
             modules.iter().map(line).collect()
         })
     }

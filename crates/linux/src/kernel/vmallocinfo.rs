@@ -8,9 +8,9 @@ use super::{Kernel, Symbols};
 use crate::areas::KnownArea;
 use crate::{LinuxError, SymbolOffset};
 
-/// Up to how many pages of all areas are asked for their node; beyond (64 GiB), no counts are given. A
+/// Up to how many pages of all areas are asked for their node; beyond (8 GiB), no counts are given. A
 /// hostile target's areas can claim any number.
-const MAX_COUNTED_PAGES: u64 = 1 << 24;
+const MAX_COUNTED_PAGES: u64 = 1 << 21;
 /// How many entries of a page array are copied at a time.
 const BATCH: u64 = 512;
 

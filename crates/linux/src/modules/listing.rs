@@ -9,11 +9,21 @@ use crate::record::{Field, Shape};
 use crate::virt_mem::VirtMem;
 use crate::{Btf, LinuxError};
 
-/// The most modules that may use one (G73).
-const MAX_USERS: usize = 1 << 14;
+/// The most modules that may use others, over all (G73): each entry is read with two structs behind it.
+const MAX_USERS: usize = 1 << 15;
 /// The letter of each taint flag, from bit 0 on, as the kernel's documentation lists them. Flags that
 /// are newer than this list are `?`.
 const TAINT_LETTERS: &[u8] = b"PFSRMBUDAWCIOELKXTNJ";
+
+/// How many more users may be read: a hostile target has many modules, and may have one list for all.
+#[derive(Debug)]
+pub(crate) struct UsersLeft(usize);
+
+impl UsersLeft {
+    pub(crate) fn new() -> Self {
+        Self(MAX_USERS)
+    }
+}
 
 /// A line of `/proc/modules`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,11 +151,12 @@ impl ListingLayout {
         })
     }
 
-    /// The line of `module`.
+    /// The line of `module`. Lines that are read one after another share `users_left`.
     pub(crate) fn read(
         &self,
         virt: VirtMem<'_>,
         module: &Module,
+        users_left: &mut UsersLeft,
     ) -> Result<ModuleLine, LinuxError> {
         let record = self.module.read(virt, module.at)?;
         let size = module.memory.iter();
@@ -161,7 +172,7 @@ impl ListingLayout {
                 .references
                 .map(|references| record.signed(references).saturating_sub(1)),
             used_by: match self.users {
-                Some(users) => self.read_users(virt, record.address_of(users))?,
+                Some(users) => self.read_users(virt, record.address_of(users), users_left)?,
                 None => Vec::new(),
             },
             permanent: unloads && record.number(self.init) != 0 && !has_exit,
@@ -176,12 +187,17 @@ impl ListingLayout {
         })
     }
 
-    fn read_users(&self, virt: VirtMem<'_>, head: VirtAddr) -> Result<Vec<String>, LinuxError> {
+    fn read_users(
+        &self,
+        virt: VirtMem<'_>,
+        head: VirtAddr,
+        users_left: &mut UsersLeft,
+    ) -> Result<Vec<String>, LinuxError> {
         let (Some(link), Some(user)) = (self.use_link, self.user) else {
             return Ok(Vec::new());
         };
         let mut users = Vec::new();
-        walk_list(virt, "the users of a module", head, MAX_USERS, |node| {
+        walk_list(virt, "the users of a module", head, users_left.0, |node| {
             let malformed = LinuxError::Malformed {
                 what: "a module's user",
                 at: node,
@@ -192,6 +208,7 @@ impl ListingLayout {
             users.push(self.name.read(virt, user)?.text(self.user_name));
             Ok(())
         })?;
+        users_left.0 = users_left.0.saturating_sub(users.len());
         Ok(users)
     }
 }

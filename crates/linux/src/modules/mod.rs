@@ -6,7 +6,7 @@ mod symbols;
 mod walk;
 
 pub(crate) use layout::ModuleLayout;
-pub(crate) use listing::ListingLayout;
+pub(crate) use listing::{ListingLayout, UsersLeft};
 pub use listing::{ModuleLine, ModuleState};
 pub(crate) use walk::{Depth, read_modules};
 
@@ -73,3 +73,6 @@ impl Module {
 fn is_mapping_symbol(name: &str) -> bool {
     name.starts_with(".L") || name.starts_with("L0")
 }
+
+#[cfg(test)]
+mod tests;

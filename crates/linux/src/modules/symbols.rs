@@ -8,27 +8,48 @@ use crate::LinuxError;
 use crate::fields::{i32_at, u16_at, u32_at, u64_at, until_nul};
 use crate::virt_mem::VirtMem;
 
-/// The most symbols of all modules together (of one image it is a quarter of that, G31).
-const MAX_SYMBOLS: u32 = 1 << 22;
+/// The most symbols of all modules together: as many as an image may have (G31).
+const MAX_SYMBOLS: usize = 1 << 20;
+/// The most bytes of all modules' names together.
+const MAX_NAMES_LEN: usize = 64 << 20;
 /// The most bytes of one module's names.
 const MAX_STRTAB_LEN: usize = 16 << 20;
 /// The bytes of an `Elf64_Sym`.
 const SYM_LEN: usize = 24;
 /// The longest name.
 const MAX_NAME_LEN: usize = 511;
-/// The most exported symbols of one module.
-const MAX_EXPORTS: u32 = 1 << 16;
+/// The most exported symbols of all modules together.
+const MAX_EXPORTS: usize = 1 << 16;
 /// The bytes of a `struct kernel_symbol`: three offsets, relative to their own places.
 const KERNEL_SYMBOL_LEN: usize = 12;
 
-/// How many more symbols may be read: a hostile target has many modules with many symbols each.
+/// How much more may be read: a hostile target has many modules with many symbols each, all of whose
+/// names may be one long one.
 #[derive(Debug)]
-pub(super) struct Budget(u32);
+pub(super) struct Budget {
+    symbols: usize,
+    exports: usize,
+    names_len: usize,
+}
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self(MAX_SYMBOLS)
+        Self {
+            symbols: MAX_SYMBOLS,
+            exports: MAX_EXPORTS,
+            names_len: MAX_NAMES_LEN,
+        }
     }
+}
+
+/// Takes `amount` off `left`; an error where that has not so much.
+fn take(left: &mut usize, amount: usize, at: VirtAddr) -> Result<(), LinuxError> {
+    *left = left.checked_sub(amount).ok_or(LinuxError::Malformed {
+        what: "a module's symbol table",
+        at,
+        why: "more symbols or longer names than all modules of a kernel have",
+    })?;
+    Ok(())
 }
 
 /// A module's symbols as `/proc/kallsyms` prints them: those with a name, upper-case letters for what
@@ -48,24 +69,20 @@ pub(super) fn read_symbols(
     let symtab = virt.read_pointer(field(layout.symtab)?)?;
     let strtab = virt.read_pointer(field(layout.strtab)?)?;
     let typetab = virt.read_pointer(field(layout.typetab)?)?;
-    budget.0 = budget
-        .0
-        .checked_sub(num_symtab)
-        .ok_or(LinuxError::Malformed {
-            what: "a module's symbol table",
-            at: symtab,
-            why: "more symbols than all modules of a kernel have",
-        })?;
     let count = usize::try_from(num_symtab).unwrap_or(usize::MAX);
+    take(&mut budget.symbols, count, symtab)?;
     let symtab = virt.read_vec(symtab, count.saturating_mul(SYM_LEN))?;
     let letters = virt.read_vec(typetab, count)?;
-    let strings = read_strings(virt, strtab, &symtab)?;
-    let exports = read_exports(virt, layout, record).unwrap_or_default();
+    let strings = read_strings(virt, strtab, &symtab, &mut budget.names_len)?;
+    let exports = read_exports(virt, layout, record, &mut budget.exports).unwrap_or_default();
 
     let mut symbols = Vec::new();
     for (sym, letter) in symtab.chunks_exact(SYM_LEN).zip(letters) {
         let name_at = u32_at(sym, 0).and_then(|at| usize::try_from(at).ok());
-        let name = until_nul(name_at.and_then(|at| strings.get(at..)).unwrap_or_default());
+        let name = name_at.and_then(|at| strings.get(at..)).unwrap_or_default();
+        // Any name may begin anywhere in the strings, and run to their end.
+        let name = until_nul(name.get(..MAX_NAME_LEN).unwrap_or(name));
+        take(&mut budget.names_len, name.len(), strtab)?;
         let Some(addr) = u64_at(sym, 8)
             .map(VirtAddr::new)
             .filter(|_| !name.is_empty())
@@ -87,7 +104,12 @@ pub(super) fn read_symbols(
 }
 
 /// The string table as far as `symtab` reaches into it; its length is written nowhere.
-fn read_strings(virt: VirtMem<'_>, strtab: VirtAddr, symtab: &[u8]) -> Result<Vec<u8>, LinuxError> {
+fn read_strings(
+    virt: VirtMem<'_>,
+    strtab: VirtAddr,
+    symtab: &[u8],
+    names_left: &mut usize,
+) -> Result<Vec<u8>, LinuxError> {
     let starts = symtab
         .chunks_exact(SYM_LEN)
         .filter_map(|sym| u32_at(sym, 0));
@@ -99,6 +121,7 @@ fn read_strings(virt: VirtMem<'_>, strtab: VirtAddr, symtab: &[u8]) -> Result<Ve
             why: "a name lies beyond the limit",
         });
     }
+    take(names_left, last, strtab)?;
     let mut strings = virt.read_vec(strtab, last)?;
     let tail = strtab.checked_add(ByteLen::from_usize(last));
     if let Some(tail) = tail {
@@ -112,12 +135,13 @@ fn read_exports(
     virt: VirtMem<'_>,
     layout: &ModuleLayout,
     record: &Record<'_>,
+    exports_left: &mut usize,
 ) -> Option<HashSet<(VirtAddr, Vec<u8>)>> {
     let at = record.pointer(layout.syms)?;
-    let count = record.u32(layout.num_syms)?.min(MAX_EXPORTS);
-    let len = usize::try_from(count)
-        .ok()?
-        .checked_mul(KERNEL_SYMBOL_LEN)?;
+    let count = usize::try_from(record.u32(layout.num_syms)?).ok()?;
+    let count = count.min(*exports_left);
+    *exports_left = exports_left.saturating_sub(count);
+    let len = count.checked_mul(KERNEL_SYMBOL_LEN)?;
     let table = virt.read_vec(at, len).ok()?;
     let place = |offset: usize| {
         let relative = i64::from(i32_at(&table, offset)?).cast_unsigned();

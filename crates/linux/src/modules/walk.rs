@@ -15,6 +15,8 @@ const MAX_MODULE_LEN: usize = 1 << 14;
 const MAX_TRIES: u32 = 3;
 /// `MODULE_STATE_UNFORMED`: still being set up, and hidden from everybody (G62).
 const UNFORMED: u32 = 3;
+/// The longest name; it is 55, but the types may be forged.
+const MAX_NAME_LEN: usize = 511;
 /// How many memory regions are looked at; there are 7.
 const MAX_REGIONS: u64 = 16;
 
@@ -108,7 +110,8 @@ impl Record<'_> {
 
     fn text(&self, at: ByteLen, len: ByteLen) -> Option<String> {
         let field = self.bytes.get(at.to_usize()?..)?.get(..len.to_usize()?)?;
-        Some(String::from_utf8_lossy(until_nul(field)).into_owned())
+        let name = until_nul(field.get(..MAX_NAME_LEN).unwrap_or(field));
+        Some(String::from_utf8_lossy(name).into_owned())
     }
 
     /// Every part of the module's memory.

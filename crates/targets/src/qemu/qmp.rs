@@ -34,8 +34,9 @@ use crate::{
 /// millisecond unless it is stopped or talks to somebody else.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest message accepted. `info mtree` of a machine with hundreds of devices has 200 KiB.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// The longest message accepted. `info mtree` of a machine with hundreds of devices has 200 KiB; taken
+/// apart, a message can need thirty times its length.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The most events skipped while waiting for one answer.
 const MAX_EVENTS: usize = 10_000;
