@@ -1,6 +1,6 @@
 use vread_addr::{ByteLen, PAGE_SIZE, PhysAddr, VirtAddr};
 use vread_iov_iter::SourceFailure;
-use vread_physmem::{PhysMem, ReadError};
+use vread_physmem::{Loads, PhysMem, ReadError};
 use vread_vmalloc::PageRun;
 
 /// How many entries one call may look at to make its run longer. Beyond it the run ends early, which
@@ -39,6 +39,18 @@ enum Walked {
     Leaf { frame: PhysAddr, size: ByteLen },
     /// An entry that leads nowhere: nothing is mapped in the bytes that it stands for.
     Empty { size: ByteLen },
+}
+
+/// An entry that cannot be had by a mere load.
+struct NotByLoads;
+
+#[inline]
+fn read_entry(mem: &PhysMem, at: PhysAddr) -> Result<Option<u64>, SourceFailure> {
+    match mem.read_u64(at) {
+        Ok(entry) => Ok(Some(entry)),
+        Err(ReadError::Failed { failure, .. }) => Err(failure),
+        Err(_) => Ok(None),
+    }
 }
 
 impl PagingLevels {
@@ -165,7 +177,7 @@ impl PageTable {
             let len = upper.checked_offset_from(addr).unwrap_or(PAGE_SIZE);
             return Ok((None, len));
         }
-        let (phys, size) = match self.walk(mem, addr)? {
+        let (phys, size) = match self.walk(addr, |at| read_entry(mem, at))? {
             Walked::Leaf { frame, size } => {
                 let into = ByteLen::new(addr.get() & size.low_mask());
                 (frame.checked_add(into), size)
@@ -176,8 +188,31 @@ impl PageTable {
         Ok((phys, size.saturating_sub(into)))
     }
 
+    /// Where `addr` lies, if that takes no more than a load for each level; `None` says nothing about it.
     #[inline]
-    fn walk(&self, mem: &PhysMem, addr: VirtAddr) -> Result<Walked, SourceFailure> {
+    pub(crate) fn translate_by_loads(&self, loads: &Loads<'_>, addr: VirtAddr) -> Option<PhysAddr> {
+        if !self.levels.is_canonical(addr) {
+            return None;
+        }
+        let entry = |at| match loads.u64_at(at) {
+            Some(entry) => Ok(Some(entry)),
+            None => Err(NotByLoads),
+        };
+        match self.walk(addr, entry).ok()? {
+            Walked::Leaf { frame, size } => {
+                frame.checked_add(ByteLen::new(addr.get() & size.low_mask()))
+            }
+            Walked::Empty { .. } => None,
+        }
+    }
+
+    /// `entry` reads an entry of a table; one that is not in RAM is `None`.
+    #[inline]
+    fn walk<E>(
+        &self,
+        addr: VirtAddr,
+        entry: impl Fn(PhysAddr) -> Result<Option<u64>, E>,
+    ) -> Result<Walked, E> {
         let mut table = self.root;
         let mut shift = self.levels.top_shift();
         // At most five turns: the shift falls by 9 each time.
@@ -188,10 +223,8 @@ impl PageTable {
             let Some(at) = table.checked_add(ByteLen::new(index << 3)) else {
                 return empty;
             };
-            let entry = match mem.read_u64(at) {
-                Ok(entry) => entry,
-                Err(ReadError::Failed { failure, .. }) => return Err(failure),
-                Err(_) => return empty,
+            let Some(entry) = entry(at)? else {
+                return empty;
             };
             if entry & PRESENT == 0 {
                 return empty;

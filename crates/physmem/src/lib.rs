@@ -39,6 +39,7 @@
 mod backing_file;
 mod error;
 mod liveness;
+mod loads;
 mod mapped_ram;
 mod mapping;
 mod open;
@@ -54,4 +55,5 @@ mod system_read;
 mod zeros;
 
 pub use error::{OpenError, ReadError};
+pub use loads::{Loads, Record};
 pub use phys_mem::{Access, AccessMode, PhysMem};

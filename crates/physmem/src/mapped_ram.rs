@@ -8,6 +8,7 @@ use crate::backing_file::{self, BackingFile, Extent, Residency};
 use crate::mapping::Mapping;
 use crate::pagemap::{Mapped, Pagemap};
 use crate::pages::{self, Answer, PAGE, Pages, Run};
+use crate::presence::Presence;
 use crate::segments::Step;
 use crate::system_read;
 use crate::zeros;
@@ -63,10 +64,14 @@ impl MappedRam {
         self.mapping.load_u64(position).map(u64::from_le)
     }
 
-    /// Tells the processor that the byte at `position` will be read soon.
     #[inline]
-    pub(crate) fn prefetch(&self, position: usize) {
-        self.mapping.prefetch(position);
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    #[inline]
+    pub(crate) fn presence(&self) -> &Presence {
+        self.pages.presence()
     }
 
     /// Fills `dst` from `position` on, if that takes no more than a copy inside a page. Tells whether it
@@ -112,6 +117,7 @@ impl MappedRam {
     }
 
     /// Copies `len` bytes of content at `position` into `iter`.
+    #[inline]
     pub(crate) fn copy_to_iter(
         &self,
         position: usize,

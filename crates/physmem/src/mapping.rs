@@ -19,7 +19,7 @@ use crate::pages::PAGE;
 ///
 /// # Invariants
 ///
-/// `[base, base + mapped)`, which is no shorter than `len`, is a mapping of our own with `PROT_READ`, which nobody else knows; no reference
+/// `words + 7 <= len` unless `words` is 0. `[base, base + mapped)`, which is no shorter than `len`, is a mapping of our own with `PROT_READ`, which nobody else knows; no reference
 /// to it is ever made, since another process may write its bytes or take them away.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -27,6 +27,8 @@ pub(crate) struct Mapping {
     len: usize,
     /// `len`, rounded up to whole pages of the file.
     mapped: usize,
+    /// At how many positions, from 0 on, 8 bytes begin.
+    words: usize,
 }
 
 // SAFETY: reading the bytes is sound from any thread, the mapping stays until the last owner drops it.
@@ -62,13 +64,18 @@ impl Mapping {
         let _advice_only = unsafe { mm::madvise(base, mapped, Advice::LinuxDontDump) };
         let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
         // INVARIANT: mapped just now, for reading.
-        Ok(Self { base, len, mapped })
+        Ok(Self {
+            base,
+            len,
+            mapped,
+            words: len.saturating_sub(7),
+        })
     }
 
     /// The 8 bytes at `at`, or `None` if they cannot be read or reach beyond the mapping.
     #[inline]
     pub(crate) fn load_u64(&self, at: usize) -> Option<u64> {
-        if at > self.len.checked_sub(size_of::<u64>())? {
+        if at >= self.words {
             return None;
         }
         let src = self.base.as_ptr().wrapping_add(at);
@@ -119,6 +126,7 @@ impl Mapping {
 
     /// Copies up to `len` bytes from `at` on into `iter`. Returns the bytes done, and what stopped it if
     /// that is fewer than `len` and not the end of `iter`.
+    #[inline]
     pub(crate) fn copy_to_iter(
         &self,
         at: usize,

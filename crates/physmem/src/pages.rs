@@ -41,6 +41,12 @@ impl Pages {
         }
     }
 
+    /// What is known, for whoever looks at it again and again.
+    #[inline]
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.known
+    }
+
     /// The bytes from `position` to the end of its window.
     pub(crate) fn left_in_window(position: usize) -> usize {
         const WINDOW: usize = WINDOW_PAGES * PAGE;

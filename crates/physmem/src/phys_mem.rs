@@ -6,6 +6,7 @@ use vread_iov_iter::{IovIter, PageSource, Progress, SourceFailure, Stop};
 use vread_nofault::UserBuf;
 
 use crate::liveness::Liveness;
+use crate::loads::Loads;
 use crate::open;
 use crate::pages::Run;
 use crate::region::Region;
@@ -164,13 +165,12 @@ impl PhysMem {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Tells the processor that the byte at `addr` will be read soon, where that is a load: for callers
-    /// with something to do meanwhile. Reads and populates nothing, and is no promise of any kind.
+    /// The largest range of RAM, if it is mapped, for many small reads in a row.
     #[inline]
-    pub fn prefetch(&self, addr: PhysAddr) {
-        if let Some((region, at)) = self.find(addr) {
-            region.prefetch(at);
-        }
+    #[must_use]
+    pub fn loads(&self) -> Option<Loads<'_>> {
+        let region = self.regions.get(self.largest)?;
+        region.loads(self.liveness.as_deref())
     }
 
     /// Fills `bytes` from `addr` on, all of it or none that counts: on an error its content is undefined.

@@ -2,6 +2,8 @@ use vread_addr::PhysRange;
 use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_nofault::UserBuf;
 
+use crate::liveness::Liveness;
+use crate::loads::Loads;
 use crate::mapped_ram::MappedRam;
 use crate::pages::Run;
 use crate::process_ram::ProcessRam;
@@ -42,11 +44,12 @@ impl Region {
         }
     }
 
-    /// Tells the processor that the byte at `at` will be read soon.
+    /// For many small reads in a row, if the region is mapped.
     #[inline]
-    pub(crate) fn prefetch(&self, at: usize) {
-        if let Place::Mapped(ram) = &self.place {
-            ram.prefetch(self.position(at));
+    pub(crate) fn loads<'m>(&'m self, liveness: Option<&'m Liveness>) -> Option<Loads<'m>> {
+        match &self.place {
+            Place::Mapped(ram) => Some(Loads::new(ram, self.range, self.head, liveness)),
+            Place::Process(_) => None,
         }
     }
 

@@ -140,15 +140,24 @@ impl AreaLayout {
         if range.is_empty() || !aligned {
             return None;
         }
-        // V2: the byte above the two type bits is a node's number.
-        let flags = self.flags.map_or(Some(0), |at| u64_at(bytes, at))? & 3;
+        let flags = match self.flags {
+            Some(at) => Self::type_flags(u64_at(bytes, at)?),
+            None => VmapAreaFlags::empty(),
+        };
         Some(AreaRecord {
             range,
-            flags: VmapAreaFlags::from_bits_truncate(flags),
+            flags,
             vm: self.vm.and_then(pointer).filter(|vm| vm.get() != 0),
             next: pointer(self.list)?,
             prev: pointer(self.list.checked_add(8)?)?,
         })
+    }
+
+    /// What kind of area `vmap_area.flags` says it is. V2: the byte above the two type bits is a node's
+    /// number.
+    #[inline]
+    pub(super) fn type_flags(word: u64) -> VmapAreaFlags {
+        VmapAreaFlags::from_bits_truncate(word & 3)
     }
 
     /// Decodes the bytes of a `vm_struct`.

@@ -1,7 +1,7 @@
 use vread_addr::{ByteLen, VirtAddr};
 use vread_iov_iter::SourceFailure;
-use vread_physmem::PhysMem;
-use vread_vmalloc::VmapArea;
+use vread_physmem::{Loads, PhysMem};
+use vread_vmalloc::{VmapArea, VmapAreaFlags};
 
 use super::AreaLayout;
 use super::layout::{AreaRecord, DescriptorRecord, MAX_RECORD_LEN};
@@ -269,6 +269,54 @@ impl AreaReader {
             flags: record.flags,
             vm: descriptor.map(|descriptor| descriptor.vm),
         })
+    }
+
+    /// Whether `known` is still that area and in a list, and says of itself what it did, as far as a reader
+    /// of its content must know ([`VmapArea::content`]). `false` too where that takes more than loads.
+    ///
+    /// In the order of [`read_again`](Self::read_again).
+    #[inline]
+    pub(crate) fn is_unchanged(&self, loads: &Loads<'_>, known: &KnownArea) -> bool {
+        self.is_same(loads, known).unwrap_or(false)
+    }
+
+    #[inline]
+    fn is_same(&self, loads: &Loads<'_>, known: &KnownArea) -> Option<bool> {
+        let layout = &self.layout;
+        if let (Some(at), Some(vm)) = (known.vm_at, &known.area.vm) {
+            let record = loads.record(self.linear.to_phys(at)?, layout.vm_len)?;
+            // A number of 4 bytes is one half of a word.
+            let half = layout.nr_pages % 8;
+            let nr_pages = record.u64_at(layout.nr_pages.checked_sub(half)?)?;
+            let nr_pages = match (layout.nr_pages_len, half) {
+                (4, 0) => nr_pages & u64::from(u32::MAX),
+                (4, 4) => nr_pages >> 32,
+                (8, 0) => nr_pages,
+                _ => return None,
+            };
+            let same = record.u64_at(layout.vm_size)? == vm.size.get()
+                && record.u64_at(layout.vm_flags)? == vm.flags.bits()
+                && nr_pages == vm.nr_pages.get();
+            if !same {
+                return Some(false);
+            }
+        }
+        let record = loads.record(self.linear.to_phys(known.at)?, layout.area_len)?;
+        let flags = match layout.flags {
+            Some(flags) => AreaLayout::type_flags(record.u64_at(flags)?),
+            None => VmapAreaFlags::empty(),
+        };
+        let vm = known.vm_at.unwrap_or(VirtAddr::new(0));
+        let node = known.at.checked_add(ByteLen::from_usize(layout.list))?;
+        let prev = VirtAddr::new(record.u64_at(layout.list.checked_add(8)?)?);
+        Some(
+            record.u64_at(layout.va_start)? == known.area.range.start().get()
+                && record.u64_at(layout.va_end)? == known.area.range.end().get()
+                && record.u64_at(layout.vm?)? == vm.get()
+                && flags == known.area.flags
+                && prev != node
+                && loads.u64_at(self.linear.to_phys(prev)?)? == node.get(),
+        )
     }
 
     /// The record of `known`, if it is still that area and in a list, and where its list entry is.

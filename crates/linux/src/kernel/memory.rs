@@ -14,7 +14,10 @@ impl<'b> KernelMemory<UserBuf<'b>> for Kernel {
         addr: VirtAddr,
         len: ByteLen,
     ) -> Progress {
-        vread_iter(self, iter, addr, len)
+        match self.vread_by_loads(iter, addr, len) {
+            Some(progress) => progress,
+            None => vread_iter(self, iter, addr, len),
+        }
     }
 
     /// Text, RAM and page descriptors are read where the page table maps them; what it does not map is
@@ -40,7 +43,7 @@ impl<'b> KernelMemory<UserBuf<'b>> for Kernel {
                     self.mem.copy_run_to_iter_nofault(phys, len, iter)
                 })
             }
-            SegmentKind::Vmalloc => vread_iter(self, iter, addr, len),
+            SegmentKind::Vmalloc => KernelMemory::vread_iter(self, iter, addr, len),
             // Neither is among the segments that a `Kernel` lists.
             SegmentKind::User | SegmentKind::Remap => zeros(iter, len),
         }

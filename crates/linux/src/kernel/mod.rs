@@ -18,6 +18,7 @@ mod space;
 mod symbols;
 mod times;
 mod vmallocinfo;
+mod vread_by_loads;
 
 pub use attach::AttachOptions;
 pub use error::AttachError;

@@ -8,9 +8,6 @@ use vread_vmalloc::{PageRun, VmapArea, VmapSpace};
 use super::Kernel;
 use crate::LinuxError;
 
-/// Up to this length a read waits for one or two cache lines, not for the copy.
-const SMALL: ByteLen = ByteLen::new(128);
-
 /// A copy of an area. Nothing of a target can be held, so an area may be freed while it is read; the
 /// page table, walked for every page, is what decides then (G54).
 #[derive(Debug)]
@@ -35,13 +32,9 @@ impl VmapSpace for Kernel {
         addr: VirtAddr,
         within: ByteLen,
     ) -> Result<Option<AreaCopy>, SourceFailure> {
-        if within <= SMALL {
-            self.prefetch(addr);
-        }
-        let hints = self.hints.load();
-        let hint = hints.find(addr);
+        let hint = self.hints.with(|hints| hints.find(addr).copied());
         // The bytes before the next area, as far as anybody asks.
-        let gap = hint.map_or(within, |known| {
+        let gap = hint.as_ref().map_or(within, |known| {
             let gap = known.area.range.start().checked_offset_from(addr);
             gap.unwrap_or_default().min(within)
         });
@@ -49,7 +42,7 @@ impl VmapSpace for Kernel {
         if gap.is_zero() || self.is_unmapped(addr, gap)? {
             match hint {
                 Some(known) if gap < within || gap.is_zero() => {
-                    if let Some(area) = self.read_area_again(known) {
+                    if let Some(area) = self.read_area_again(&known) {
                         return Ok(Some(AreaCopy(area)));
                     }
                 }
@@ -76,15 +69,6 @@ impl VmapSpace for Kernel {
 }
 
 impl Kernel {
-    /// Lets the bytes at `addr` travel while the areas are looked up, which is half of the time that a small
-    /// read takes. Decides nothing: the page table is walked again for the read itself.
-    #[inline]
-    fn prefetch(&self, addr: VirtAddr) {
-        if let Ok(PageRun::Mapped { phys, .. }) = self.translate_run(addr, ByteLen::new(1)) {
-            self.mem.prefetch(phys);
-        }
-    }
-
     /// Whether nothing is mapped in the `len` bytes from `addr`. May say no for a very large hole in very
     /// many tables.
     fn is_unmapped(&self, addr: VirtAddr, len: ByteLen) -> Result<bool, SourceFailure> {
