@@ -170,6 +170,7 @@ impl KcoreImage {
 
     /// What stands at `at`, which lies at or behind [`data_offset`](Self::data_offset).
     #[must_use]
+    #[inline]
     pub fn place(&self, at: FileOffset) -> Place<'_> {
         // WRAP: a position inside the header is not asked for; it would be read as zeros.
         let offset = at.wrapping_offset_from(self.data_offset);

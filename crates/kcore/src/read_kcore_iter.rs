@@ -81,7 +81,9 @@ where
         at,
         total: Progress::default(),
     };
-    read.head(image);
+    if at < image.data_offset() {
+        read.head(image);
+    }
     while !read.is_over() {
         // Branch up, loop down: what stands here is decided once for the whole run. K10: a segment is
         // kept for as long as the read stays in it, also where another begins meanwhile.
@@ -108,8 +110,10 @@ where
         }
     }
     let total = read.total;
-    // What the end of the file cut off is still the caller's to use.
-    iter.reexpand(asked.saturating_sub(total.advanced().to_usize_clamped()));
+    if options.end == EndOfFile::AtSize {
+        // What the end of the file cut off is still the caller's to use.
+        iter.reexpand(asked.saturating_sub(total.advanced().to_usize_clamped()));
+    }
     Ok(total)
 }
 

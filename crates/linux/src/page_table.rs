@@ -220,9 +220,8 @@ impl PageTable {
             let size = ByteLen::new(1_u64 << shift);
             let empty = Ok(Walked::Empty { size });
             let index = addr.get() >> shift & 0x1ff;
-            let Some(at) = table.checked_add(ByteLen::new(index << 3)) else {
-                return empty;
-            };
+            // A table is a whole page.
+            let at = PhysAddr::new(table.get() | index << 3);
             let Some(entry) = entry(at)? else {
                 return empty;
             };

@@ -95,6 +95,22 @@ pub fn handler_is_current() -> bool {
     false
 }
 
+/// Proof that the fault handlers were in place, for many loads in a row that shall not ask each for itself.
+///
+/// They are never taken away; but keep it for no longer than a read takes, so that a [`select`] of
+/// [`Backend::ProcessVm`] is heard.
+#[derive(Debug, Clone, Copy)]
+pub struct Handlers(());
+
+impl Handlers {
+    /// The proof, if [`backend`] is [`Backend::SignalHandler`].
+    #[inline]
+    #[must_use]
+    pub fn installed() -> Option<Self> {
+        has_handler().then_some(Self(()))
+    }
+}
+
 /// Whether the fast copies are safe.
 #[inline]
 pub(crate) fn has_handler() -> bool {

@@ -54,9 +54,9 @@ mod user_source;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use backend::{Backend, InstallError, backend, handler_is_current, install, select};
+pub use backend::{Backend, Handlers, InstallError, backend, handler_is_current, install, select};
 pub use fault_in::{fault_in_readable, fault_in_writeable};
 pub use outcome::{CopyOutcome, Fault};
-pub use raw::{copy_foreign, load_u64, zero_foreign};
+pub use raw::{copy_foreign, load_u64, load_u64_with, zero_foreign};
 pub use user_buf::UserBuf;
 pub use user_source::UserSource;

@@ -4,7 +4,7 @@
     reason = "raw copies of foreign memory; callers promise what it is"
 )]
 
-use crate::{CopyOutcome, self_vm};
+use crate::{CopyOutcome, Handlers, self_vm};
 #[cfg(target_arch = "x86_64")]
 use crate::{backend, x86_64};
 
@@ -68,6 +68,32 @@ pub unsafe fn load_u64(src: *const u64) -> Option<u64> {
     }
     // SAFETY: as promised by the caller.
     unsafe { self_vm::load_u64(src) }
+}
+
+/// [`load_u64`] by one load instruction.
+///
+/// # Safety
+///
+/// As for [`load_u64`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[must_use]
+pub unsafe fn load_u64_with(_handlers: Handlers, src: *const u64) -> Option<u64> {
+    // SAFETY: 1. is the caller's; 2. the handlers are installed, as the proof says.
+    unsafe { x86_64::load_u64(src) }
+}
+
+/// [`load_u64`].
+///
+/// # Safety
+///
+/// As for [`load_u64`].
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+#[must_use]
+pub unsafe fn load_u64_with(_handlers: Handlers, src: *const u64) -> Option<u64> {
+    // SAFETY: as promised by the caller.
+    unsafe { load_u64(src) }
 }
 
 /// Whether the byte at `dst` can be written, found out by writing it without changing it; makes its page

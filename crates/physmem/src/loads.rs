@@ -1,6 +1,6 @@
 use vread_addr::{ByteLen, PAGE_SHIFT, PhysAddr, PhysRange};
 use vread_iov_iter::{IovIter, Progress};
-use vread_nofault::UserBuf;
+use vread_nofault::{Handlers, UserBuf};
 
 use crate::liveness::Liveness;
 use crate::mapped_ram::MappedRam;
@@ -24,12 +24,14 @@ pub struct Loads<'m> {
     /// How far into `ram` the range starts.
     head: usize,
     liveness: Option<&'m Liveness>,
+    handlers: Handlers,
 }
 
 /// A structure in RAM, all of whose pages are known to be populated.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'m> {
     mapping: &'m Mapping,
+    handlers: Handlers,
     position: usize,
     /// At how many of its offsets, from 0 on, 8 bytes begin.
     words: usize,
@@ -42,6 +44,7 @@ impl<'m> Loads<'m> {
         range: PhysRange,
         head: usize,
         liveness: Option<&'m Liveness>,
+        handlers: Handlers,
     ) -> Self {
         Self {
             ram,
@@ -51,6 +54,7 @@ impl<'m> Loads<'m> {
             len: range.len().get(),
             head,
             liveness,
+            handlers,
         }
     }
 
@@ -65,7 +69,9 @@ impl<'m> Loads<'m> {
         if !position.is_multiple_of(8) {
             return None;
         }
-        self.mapping.load_u64(position).map(u64::from_le)
+        self.mapping
+            .load_u64_with(self.handlers, position)
+            .map(u64::from_le)
     }
 
     /// The `len` bytes at `addr`, at most a page of them.
@@ -82,6 +88,7 @@ impl<'m> Loads<'m> {
         }
         Some(Record {
             mapping: self.mapping,
+            handlers: self.handlers,
             position,
             words: len.saturating_sub(7),
         })
@@ -145,6 +152,8 @@ impl Record<'_> {
         if offset >= self.words || !position.is_multiple_of(8) {
             return None;
         }
-        self.mapping.load_u64(position).map(u64::from_le)
+        self.mapping
+            .load_u64_with(self.handlers, position)
+            .map(u64::from_le)
     }
 }

@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use vread_addr::FileOffset;
 use vread_iov_iter::IovIter;
-use vread_nofault::{Fault, UserBuf};
+use vread_nofault::{Fault, Handlers, UserBuf};
 
 use crate::backing_file::BackingFile;
 use crate::pages::PAGE;
@@ -81,6 +81,17 @@ impl Mapping {
         let src = self.base.as_ptr().wrapping_add(at);
         // SAFETY: by the check above inside our own mapping of ordinary memory.
         unsafe { vread_nofault::load_u64(src.cast()) }
+    }
+
+    /// As [`load_u64`](Self::load_u64), for one of many.
+    #[inline]
+    pub(crate) fn load_u64_with(&self, handlers: Handlers, at: usize) -> Option<u64> {
+        if at >= self.words {
+            return None;
+        }
+        let src = self.base.as_ptr().wrapping_add(at);
+        // SAFETY: by the check above inside our own mapping of ordinary memory.
+        unsafe { vread_nofault::load_u64_with(handlers, src.cast()) }
     }
 
     /// Tells the processor that the byte at `at` will be read soon. Never faults and populates nothing.

@@ -1,6 +1,6 @@
 use vread_addr::PhysRange;
 use vread_iov_iter::{IovIter, Progress, SourceFailure};
-use vread_nofault::UserBuf;
+use vread_nofault::{Handlers, UserBuf};
 
 use crate::liveness::Liveness;
 use crate::loads::Loads;
@@ -44,13 +44,14 @@ impl Region {
         }
     }
 
-    /// For many small reads in a row, if the region is mapped.
+    /// For many small reads in a row, if the region is mapped and faults are caught.
     #[inline]
     pub(crate) fn loads<'m>(&'m self, liveness: Option<&'m Liveness>) -> Option<Loads<'m>> {
-        match &self.place {
-            Place::Mapped(ram) => Some(Loads::new(ram, self.range, self.head, liveness)),
-            Place::Process(_) => None,
-        }
+        let Place::Mapped(ram) = &self.place else {
+            return None;
+        };
+        let handlers = Handlers::installed()?;
+        Some(Loads::new(ram, self.range, self.head, liveness, handlers))
     }
 
     /// Fills `dst` from `at` on, if that takes no more than a copy inside a page. Tells whether it did.

@@ -18,10 +18,17 @@ pub(crate) struct AreaHints {
     areas: Mutex<Arc<SortedAreas>>,
 }
 
+/// What a thread used last.
+#[derive(Debug, Default)]
+struct Recent {
+    /// It outlives a kernel that is detached until the thread looks at another, or ends.
+    areas: Arc<SortedAreas>,
+    /// The area that it found: whoever reads a few bytes often goes on to read their neighbours.
+    index: usize,
+}
+
 thread_local! {
-    /// What this thread used last. It outlives a kernel that is detached until the thread looks at another,
-    /// or ends.
-    static RECENT: RefCell<Arc<SortedAreas>> = RefCell::default();
+    static RECENT: RefCell<Recent> = RefCell::default();
 }
 
 /// Areas by address, none overlapping another.
@@ -39,21 +46,26 @@ pub(crate) struct SortedAreas {
 }
 
 impl AreaHints {
-    /// Has a look at the last walk.
+    /// Has a look at the lowest area that ended above `addr` in the last walk.
     #[inline]
-    pub(crate) fn with<T>(&self, look: impl FnOnce(&SortedAreas) -> T) -> T {
+    pub(crate) fn with<T>(&self, addr: VirtAddr, look: impl FnOnce(Option<&KnownArea>) -> T) -> T {
         let current = self.current.load(Ordering::Acquire);
         RECENT.with_borrow_mut(|recent| {
-            if recent.number != current {
-                *recent = self.load();
+            if recent.areas.number != current {
+                recent.areas = self.load();
             }
-            look(recent)
+            let same = recent.areas.areas.get(recent.index);
+            if let Some(known) = same.filter(|known| known.area.range.contains(addr)) {
+                return look(Some(known));
+            }
+            recent.index = recent.areas.index_of(addr);
+            look(recent.areas.areas.get(recent.index))
         })
     }
 
     /// The last walk.
     #[cold]
-    pub(crate) fn load(&self) -> Arc<SortedAreas> {
+    fn load(&self) -> Arc<SortedAreas> {
         let areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&areas)
     }
@@ -98,7 +110,10 @@ impl SortedAreas {
 
     /// The lowest area that ends above `addr`.
     pub(crate) fn find(&self, addr: VirtAddr) -> Option<&KnownArea> {
-        let index = self.ends.partition_point(|end| *end <= addr);
-        self.areas.get(index)
+        self.areas.get(self.index_of(addr))
+    }
+
+    fn index_of(&self, addr: VirtAddr) -> usize {
+        self.ends.partition_point(|end| *end <= addr)
     }
 }

@@ -302,21 +302,26 @@ impl AreaReader {
             }
         }
         let record = loads.record(self.linear.to_phys(known.at)?, layout.area_len)?;
-        let flags = match layout.flags {
-            Some(flags) => AreaLayout::type_flags(record.u64_at(flags)?),
-            None => VmapAreaFlags::empty(),
-        };
+        let word = |offset| record.u64_at(offset);
+        let range = known.area.range;
         let vm = known.vm_at.unwrap_or(VirtAddr::new(0));
-        let node = known.at.checked_add(ByteLen::from_usize(layout.list))?;
-        let prev = VirtAddr::new(record.u64_at(layout.list.checked_add(8)?)?);
-        Some(
-            record.u64_at(layout.va_start)? == known.area.range.start().get()
-                && record.u64_at(layout.va_end)? == known.area.range.end().get()
-                && record.u64_at(layout.vm?)? == vm.get()
-                && flags == known.area.flags
-                && prev != node
-                && loads.u64_at(self.linear.to_phys(prev)?)? == node.get(),
-        )
+        if word(layout.va_start)? != range.start().get() || word(layout.vm?)? != vm.get() {
+            return Some(false);
+        }
+        // Where there is a descriptor, its size says where the area ends, and its flags what it is.
+        if known.vm_at.is_none() {
+            let flags = match layout.flags {
+                Some(flags) => AreaLayout::type_flags(word(flags)?),
+                None => VmapAreaFlags::empty(),
+            };
+            if word(layout.va_end)? != range.end().get() || flags != known.area.flags {
+                return Some(false);
+            }
+        }
+        // WRAP: an entry of an area that a walk of the lists has found.
+        let node = known.at.wrapping_add(ByteLen::from_usize(layout.list));
+        let prev = VirtAddr::new(word(layout.list.wrapping_add(8))?);
+        Some(prev != node && loads.u64_at(self.linear.to_phys(prev)?)? == node.get())
     }
 
     /// The record of `known`, if it is still that area and in a list, and where its list entry is.

@@ -16,7 +16,7 @@ impl<'b> KernelMemory<UserBuf<'b>> for Kernel {
     ) -> Progress {
         match self.vread_by_loads(iter, addr, len) {
             Some(progress) => progress,
-            None => vread_iter(self, iter, addr, len),
+            None => self.vread_by_steps(iter, addr, len),
         }
     }
 
@@ -51,6 +51,17 @@ impl<'b> KernelMemory<UserBuf<'b>> for Kernel {
 }
 
 impl Kernel {
+    // Kept apart from the few instructions of the common case.
+    #[inline(never)]
+    fn vread_by_steps(
+        &self,
+        iter: &mut IovIter<'_, UserBuf<'_>>,
+        addr: VirtAddr,
+        len: ByteLen,
+    ) -> Progress {
+        vread_iter(self, iter, addr, len)
+    }
+
     /// Copies `len` bytes from `addr`, run by run of what the page table maps, holes as zeros.
     fn copy_mapped<'b>(
         &self,

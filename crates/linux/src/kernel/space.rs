@@ -32,7 +32,7 @@ impl VmapSpace for Kernel {
         addr: VirtAddr,
         within: ByteLen,
     ) -> Result<Option<AreaCopy>, SourceFailure> {
-        let hint = self.hints.with(|hints| hints.find(addr).copied());
+        let hint = self.hints.with(addr, |known| known.copied());
         // The bytes before the next area, as far as anybody asks.
         let gap = hint.as_ref().map_or(within, |known| {
             let gap = known.area.range.start().checked_offset_from(addr);

@@ -31,8 +31,8 @@ impl Kernel {
         let loads = self.mem.loads()?;
         let phys = self.table.translate_by_loads(&loads, addr)?;
         loads.prefetch(phys);
-        self.hints.with(|hints| {
-            let known = hints.find(addr)?;
+        self.hints.with(addr, |known| {
+            let known = known?;
             let into = addr.checked_offset_from(known.area.range.start())?;
             let AreaContent::Pages { len: content } = known.area.content() else {
                 return None;

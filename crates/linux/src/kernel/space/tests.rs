@@ -2,6 +2,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use vread_addr::ByteLen;
+use vread_kcore::KernelMemory;
 use vread_vmalloc::vread_iter;
 
 use super::*;
@@ -41,6 +42,7 @@ impl Live {
         let (mem, file) = forged.ram.open_live();
         let text = b"OSRELEASE=6.12.0-forged\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=0\nSYMBOL(swapper_pg_dir)=0\n\
             SYMBOL(_stext)=0\n";
+        vread_nofault::install().unwrap();
         let kernel = Kernel {
             mem,
             table: table(PagingLevels::Four),
@@ -94,8 +96,38 @@ impl Live {
         }
     }
 
-    /// What is read of each of the pages `0..pages`: the value of its bytes.
+    /// What is read of each of the pages `0..pages`: the value of its bytes, by one long read and by short
+    /// ones. The short ones come first, while what is known is still as old as it was.
     fn pages(&self, pages: u64) -> Vec<u8> {
+        let ends = [(0, 8), (1, 256), (4088, 8), (4095, 1)];
+        let short: Vec<Vec<u8>> = (0..pages)
+            .map(|page| {
+                let at = |(offset, len)| self.short(VMALLOC + page * 4096 + offset, len);
+                ends.map(at).concat()
+            })
+            .collect();
+        let long = self.pages_at_once(pages);
+        for (page, (short, long)) in short.iter().zip(&long).enumerate() {
+            assert!(
+                short.iter().all(|byte| byte == long),
+                "page {page}: {short:?}"
+            );
+        }
+        long
+    }
+
+    /// `len` bytes at `addr`, as a debugger reads them.
+    fn short(&self, addr: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0xa5; len];
+        let mut segment = UserBuf::new(&mut bytes);
+        let mut iter = IovIter::ubuf(&mut segment);
+        let len = ByteLen::from_usize(len);
+        let progress = self.kernel.vread_iter(&mut iter, VirtAddr::new(addr), len);
+        assert_eq!((progress.stopped, progress.advanced()), (None, len));
+        bytes
+    }
+
+    fn pages_at_once(&self, pages: u64) -> Vec<u8> {
         let len = ByteLen::new(pages * 4096);
         let mut bytes = vec![0xa5; len.to_usize().unwrap()];
         let mut segment = UserBuf::new(&mut bytes);
@@ -202,4 +234,30 @@ fn fails_where_the_areas_never_hold_together() {
     let addr = VirtAddr::new(VMALLOC + 4096);
     let progress = vread_iter(&live.kernel, &mut iter, addr, ByteLen::new(8));
     assert_eq!(progress, Progress::failed(SourceFailure::Torn));
+}
+
+#[test]
+fn a_short_read_crosses_into_the_next_page_and_area() {
+    let live = Live::new(&[(1, 3), (3, 5)], &[1, 3]);
+    live.pages(6);
+    // The guard page behind the first area, and the page behind that.
+    let bytes = live.short(VMALLOC + 3 * 4096 - 4, 8);
+    assert_eq!(bytes, [0, 0, 0, 0, 4, 4, 4, 4]);
+}
+
+#[test]
+fn a_short_read_says_what_the_buffer_refused() {
+    // R3: what the reader has no room for is not delivered, and said to be so.
+    let live = Live::new(&[(1, 3)], &[1]);
+    live.pages(3);
+    let mut bytes = [0; 4];
+    let mut segment = UserBuf::new(&mut bytes);
+    let mut iter = IovIter::ubuf(&mut segment);
+    let addr = VirtAddr::new(VMALLOC + 4096);
+    let progress = live.kernel.vread_iter(&mut iter, addr, ByteLen::new(8));
+    assert_eq!(
+        progress,
+        Progress::copied(ByteLen::new(4)).or_dest_fault(ByteLen::new(8))
+    );
+    assert_eq!(bytes, [2; 4]);
 }
