@@ -1,9 +1,8 @@
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, PhysAddr, VirtAddr};
 
-use super::area_state::AreaKind;
-use super::{Arena, ArenaError, FrameProvider, vm_struct};
-use crate::{VmFlags, VmStruct};
+use super::area_state::{AreaKind, Owns};
+use super::{Arena, ArenaError, FrameProvider};
 
 /// The largest alignment that a window gets for its size: x86_64's (V7).
 const MAX_IOREMAP_ALIGN: ByteLen = ByteLen::new(1 << 30);
@@ -31,21 +30,14 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         phys.checked_add(size).ok_or(frame)?;
         let align = whole.get().checked_next_power_of_two().ok_or(too_large)?;
         let align = ByteLen::new(align).max(PAGE_SIZE).min(MAX_IOREMAP_ALIGN);
-        let vm = VmStruct {
-            phys_addr: phys.page_start(),
-            ..vm_struct(VmFlags::IOREMAP | VmFlags::UNINITIALIZED)
-        };
-        let (start, shared) = self.new_area(whole, align, window, AreaKind::Ioremap, vm)?;
+        let (start, slot) = self.new_area(whole, align, window, AreaKind::Ioremap)?;
         let mut at = start;
         for page in 0..PageCount::to_hold(whole).get() {
             // WRAP: the last byte's address was checked, and so was the area.
-            self.table
-                .set(at, Some(Pfn::new(first.get().wrapping_add(page))));
+            self.table.set(at, Pfn::new(first.get().wrapping_add(page)));
             at = at.wrapping_add(PAGE_SIZE);
         }
-        if let Some(vm) = &mut shared.write().area.vm {
-            vm.flags.remove(VmFlags::UNINITIALIZED);
-        }
+        slot.publish(Owns::Device(phys.page_start()));
         // WRAP: an offset in the first page of the area.
         Ok(start.wrapping_add(phys.page_offset()))
     }

@@ -1,15 +1,17 @@
 //! The arena: vmalloc space of one's own.
 
 mod area_state;
+mod area_table;
 mod block;
 mod error;
 mod frames;
-mod free_tree;
+mod free_map;
 mod heap_frames;
 mod index;
 mod ioremap;
 mod page_table;
 mod sparse;
+mod sync;
 mod vm_map_ram;
 mod vmalloc;
 mod vmallocinfo;
@@ -21,7 +23,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use lock_api::{RawRwLock, RwLock};
-use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
+use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, VirtAddr, VirtRange};
 
 pub use area_state::AreaGuard;
 pub use error::ArenaError;
@@ -29,9 +31,9 @@ pub use frames::FrameProvider;
 pub use heap_frames::HeapFrames;
 pub use vmallocinfo::VmallocInfo;
 
-use crate::{VmFlags, VmStruct, VmapArea, VmapAreaFlags};
-use area_state::{AreaKind, AreaState, Shared};
-use free_tree::Request;
+use crate::VmapArea;
+use area_state::{AreaKind, Frames, Slot, check, check_mut};
+use free_map::Request;
 use index::Index;
 use page_table::PageTable;
 
@@ -43,8 +45,10 @@ use page_table::PageTable;
 ///
 /// What a reader gets of an address is always what was there at some instant of the read: an area is
 /// taken from its readers before its pages are unmapped, and its pages are unmapped before they are
-/// given back. A reader holds an area's lock while it copies; [`vmalloc`](Self::vmalloc) waits for none.
-/// Locks nest in one way only: that of the list of blocks may be held while an area's is taken.
+/// given back. A reader holds an area's lock while it copies, and no other: it finds the area without
+/// one, so that readers of different areas share no line of memory that is written, and
+/// [`vmalloc`](Self::vmalloc) waits for none. Locks nest in one way only: those of the list of blocks and
+/// of the free room may be held while an area's is taken.
 ///
 /// ```
 /// use vread_addr::{ByteLen, PageCount, VirtAddr, VirtRange};
@@ -71,9 +75,9 @@ pub struct Arena<P, R = spin::RwLock<()>> {
     window: VirtRange,
     frames: P,
     table: PageTable,
-    index: RwLock<R, Index<R>>,
-    /// The blocks that have room left, for [`vm_map_ram`](Self::vm_map_ram).
-    blocks: RwLock<R, Vec<Shared<R>>>,
+    index: Index<R>,
+    /// The starts of the blocks that have room left, for [`vm_map_ram`](Self::vm_map_ram).
+    blocks: RwLock<R, Vec<VirtAddr>>,
 }
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
@@ -92,7 +96,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             window,
             frames,
             table: PageTable::new(window.start(), window.len()),
-            index: RwLock::new(Index::new(window)),
+            index: Index::new(window),
             blocks: RwLock::new(Vec::new()),
         })
     }
@@ -112,10 +116,13 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// A copy of every area, lowest first. Each was true at some instant, not all at the same.
     #[must_use]
     pub fn areas(&self) -> Vec<VmapArea> {
-        let shared = self.index.read().areas();
-        shared
-            .iter()
-            .map(|area| area.read().area)
+        let listed = self.index.slots();
+        listed
+            .filter_map(|(start, slot)| {
+                let held = slot.read();
+                let area = held.as_ref()?;
+                Some(area.vmap_area(area.range(start)?))
+            })
             .filter(|area| area.vm.is_some() || !area.flags.is_empty())
             .collect()
     }
@@ -123,7 +130,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// The ranges that were freed and are not in use again before a purge (V16).
     #[must_use]
     pub fn lazily_freed(&self) -> Vec<VirtRange> {
-        self.index.read().lazy().to_vec()
+        self.index.lazy()
     }
 
     /// Makes lazily freed ranges free for the next allocation, which otherwise happens when there are
@@ -131,7 +138,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// more go with them (V24).
     pub fn purge_vmap_area_lazy(&self) {
         self.purge_fragmented_blocks();
-        self.index.write().purge();
+        self.index.purge();
     }
 
     /// Writes `bytes` to `addr`, in the usable part of one area of [`vmalloc`](Self::vmalloc).
@@ -145,12 +152,13 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     pub fn write(&self, addr: VirtAddr, bytes: &[u8]) -> Result<(), ArenaError> {
         let len = ByteLen::from_usize(bytes.len());
         let out = ArenaError::OutOfArea { addr, len };
-        let shared = self.index.read().find_exceeding(addr).ok_or(out)?;
-        let area = shared.read();
-        let usable = area.area.vm.map_or(ByteLen::ZERO, |vm| vm.readable_len());
-        let room = VirtRange::from_len(area.area.range.start(), usable).ok_or(out)?;
+        let (start, slot) = self.index.around(addr).ok_or(out)?;
+        let held = slot.read();
+        let area = check(&held, start, AreaKind::Vmalloc, "write").map_err(|_other| out)?;
+        let usable = area.nr_pages().checked_bytes().unwrap_or_default();
+        let room = VirtRange::from_len(start, usable).ok_or(out)?;
         let wanted = VirtRange::from_len(addr, len).ok_or(out)?;
-        if area.in_transition() || area.kind != AreaKind::Vmalloc || !room.contains_range(&wanted) {
+        if !room.contains_range(&wanted) {
             return Err(out);
         }
         let mut at = addr;
@@ -174,32 +182,26 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         Ok(())
     }
 
-    /// Lists a new area of `kind` with room for `size` bytes, and a guard page behind them (V7).
-    ///
-    /// To readers it is there only when [`VmFlags::UNINITIALIZED`] is taken off.
+    /// Lists a new area of `kind` with room for `size` bytes, and a guard page behind them (V7). It is in
+    /// the making: nobody reads or frees it.
     fn new_area(
         &self,
         size: ByteLen,
         align: ByteLen,
         within: VirtRange,
         kind: AreaKind,
-        vm: VmStruct,
-    ) -> Result<(VirtAddr, Shared<R>), ArenaError> {
+    ) -> Result<(VirtAddr, &Slot<R>), ArenaError> {
         let with_guard = |len: ByteLen| len.checked_add(PAGE_SIZE);
         let request = self.request(size, align, within, with_guard)?;
-        self.index.write().insert(request, |range| AreaState {
-            area: VmapArea {
-                range,
-                flags: VmapAreaFlags::empty(),
-                vm: Some(VmStruct {
-                    size: range.len(),
-                    ..vm
-                }),
-            },
-            kind,
-            frames: Vec::new(),
-            block: None,
-        })
+        self.index.insert(request, kind)
+    }
+
+    /// Unlists an area that is in the making.
+    fn abandon(&self, start: VirtAddr, slot: &Slot<R>) {
+        let area = slot.write().take();
+        if let Some(range) = area.and_then(|area| area.range(start)) {
+            self.index.remove(range);
+        }
     }
 
     /// Checks a request for `size` bytes, of which `padded` makes the length of the area (V13).
@@ -237,30 +239,28 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         kind: AreaKind,
         call: &'static str,
     ) -> Result<(), ArenaError> {
-        let shared = self.index.read().at(start)?;
-        let (range, frames) = {
-            let mut area = shared.write();
-            area.check(start, kind, call)?;
-            (area.area.range, area.retire())
+        let slot = self.index.at(start)?;
+        let area = {
+            let mut held = slot.write();
+            check_mut(&mut held, start, kind, call)?;
+            held.take()
         };
-        self.unmap(range);
-        self.give_back(frames);
-        self.index.write().remove(start);
+        let range = area.as_ref().and_then(|area| area.range(start));
+        if let (Some(area), Some(range)) = (area, range) {
+            self.unmap(range);
+            self.give_back(area.into_frames());
+            self.index.remove(range);
+        }
         Ok(())
     }
 
-    fn take_frames(&self, count: PageCount) -> Result<Vec<Pfn>, ArenaError> {
-        let short = ArenaError::OutOfFrames {
-            needed: count,
-            total: self.frames.total(),
-        };
-        let wanted = usize::try_from(count.get()).map_err(|_wide| short)?;
-        let mut frames = Vec::new();
+    fn take_frames(&self, count: PageCount) -> Result<Frames, ArenaError> {
+        let short = self.out_of_frames(count);
         // Not more than there are, however much was asked for.
-        if count > self.frames.total() || frames.try_reserve_exact(wanted).is_err() {
-            return Err(short);
-        }
-        while frames.len() < wanted {
+        let enough = count <= self.frames.total();
+        let frames = Frames::with_capacity(count).filter(|_room| enough);
+        let mut frames = frames.ok_or(short)?;
+        for _ in 0..count.get() {
             match self.frames.alloc_frame() {
                 Some(frame) => frames.push(frame),
                 None => {
@@ -272,7 +272,12 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         Ok(frames)
     }
 
-    fn give_back(&self, frames: Vec<Pfn>) {
+    fn out_of_frames(&self, needed: PageCount) -> ArenaError {
+        let total = self.frames.total();
+        ArenaError::OutOfFrames { needed, total }
+    }
+
+    fn give_back(&self, frames: Frames) {
         for frame in frames {
             self.frames.free_frame(frame);
         }
@@ -281,7 +286,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     fn map(&self, start: VirtAddr, frames: &[Pfn]) {
         let mut at = start;
         for frame in frames {
-            self.table.set(at, Some(*frame));
+            self.table.set(at, *frame);
             // WRAP: the pages end in the window.
             at = at.wrapping_add(PAGE_SIZE);
         }
@@ -290,21 +295,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     fn unmap(&self, range: VirtRange) {
         let mut at = range.start();
         while at < range.end() {
-            self.table.set(at, None);
+            self.table.clear(at);
             // WRAP: the pages end in the window.
             at = at.wrapping_add(PAGE_SIZE);
         }
-    }
-}
-
-/// A descriptor without size and pages.
-fn vm_struct(flags: VmFlags) -> VmStruct {
-    VmStruct {
-        size: ByteLen::ZERO,
-        flags,
-        nr_pages: PageCount::default(),
-        phys_addr: PhysAddr::default(),
-        caller: VirtAddr::default(),
     }
 }
 

@@ -1,13 +1,14 @@
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 use vread_addr::{ByteLen, PAGE_SHIFT, PAGE_SIZE, Pfn, VirtAddr};
 
+use super::sync::{AtomicU64, Ordering};
 use crate::PageRun;
 
-/// The entries of one table, as on every 64-bit machine with pages of 4 KiB.
-const FANOUT_BITS: u32 = 9;
+/// The entries of one table, as on every 64-bit machine with pages of 4 KiB; few for loom, which counts
+/// every atomic.
+const FANOUT_BITS: u32 = if cfg!(loom) { 2 } else { 9 };
 const FANOUT: usize = 1 << FANOUT_BITS;
 const INDEX_MASK: u64 = (1 << FANOUT_BITS) - 1;
 
@@ -101,12 +102,11 @@ impl PageTable {
         entry.checked_sub(1).map(Pfn::new)
     }
 
-    /// Maps `frame`, or nothing, at `addr`; tables on the way are made.
-    pub(super) fn set(&self, addr: VirtAddr, frame: Option<Pfn>) {
+    /// Maps `frame` at `addr`; tables on the way are made.
+    pub(super) fn set(&self, addr: VirtAddr, frame: Pfn) {
         let Some(page) = self.page_index(addr) else {
             return;
         };
-        let value = frame.and_then(|frame| frame.get().checked_add(1));
         let mut table = &self.root;
         let mut level = self.levels;
         // Once a level, and a leaf is at the bottom.
@@ -115,6 +115,7 @@ impl PageTable {
             match table {
                 Table::Leaf(entries) => {
                     if let Some(entry) = entries.get(slot(page)) {
+                        let value = frame.get().checked_add(1);
                         entry.store(value.unwrap_or(0), Ordering::Release);
                     }
                     return;
@@ -126,6 +127,16 @@ impl PageTable {
                     table = inner.call_once(|| Table::new(level.saturating_sub(1)));
                 }
             }
+        }
+    }
+
+    /// Maps nothing at `addr`.
+    pub(super) fn clear(&self, addr: VirtAddr) {
+        let page = self.page_index(addr);
+        let leaf = page.and_then(|page| Some((self.leaf(page)?, page)));
+        let entry = leaf.and_then(|(leaf, page)| leaf.get(slot(page)));
+        if let Some(entry) = entry {
+            entry.store(0, Ordering::Release);
         }
     }
 
@@ -188,9 +199,9 @@ mod tests {
             for at in [0, len - 0x1000] {
                 let addr = VirtAddr::new(BASE.wrapping_add(at));
                 assert_eq!(table.get(addr), None);
-                table.set(addr, Some(Pfn::new(7)));
+                table.set(addr, Pfn::new(7));
                 assert_eq!(table.get(addr), Some(Pfn::new(7)));
-                table.set(addr, None);
+                table.clear(addr);
                 assert_eq!(table.get(addr), None);
             }
         }
@@ -199,8 +210,8 @@ mod tests {
     #[test]
     fn addresses_outside_are_holes() {
         let table = table(0x20_0000);
-        table.set(VirtAddr::new(BASE + 0x20_0000), Some(Pfn::new(1)));
-        table.set(VirtAddr::new(BASE - 0x1000), Some(Pfn::new(1)));
+        table.set(VirtAddr::new(BASE + 0x20_0000), Pfn::new(1));
+        table.set(VirtAddr::new(BASE - 0x1000), Pfn::new(1));
         assert_eq!(run(&table, 0x20_0000, 0x5000), (None, 0x1000));
         assert_eq!(table.get(VirtAddr::new(BASE - 0x1000)), None);
         assert_eq!(run(&table, 0, u64::MAX), (None, 0x20_0000));
@@ -211,7 +222,7 @@ mod tests {
         let table = table(1 << 30);
         for (page, frame) in [(0, 10), (1, 11), (2, 12), (3, 14), (5, 0), (6, 1)] {
             let at = VirtAddr::new(BASE + page * 0x1000);
-            table.set(at, Some(Pfn::new(frame)));
+            table.set(at, Pfn::new(frame));
         }
         assert_eq!(run(&table, 0, u64::MAX), (Some(10 << 12), 0x3000));
         assert_eq!(
@@ -235,7 +246,7 @@ mod tests {
         let table = table(1 << 30);
         for page in 510..514 {
             let at = VirtAddr::new(BASE + page * 0x1000);
-            table.set(at, Some(Pfn::new(page)));
+            table.set(at, Pfn::new(page));
         }
         assert_eq!(run(&table, 510 << 12, u64::MAX), (Some(510 << 12), 0x2000));
         assert_eq!(run(&table, 512 << 12, u64::MAX), (Some(512 << 12), 0x2000));
@@ -244,7 +255,7 @@ mod tests {
     #[test]
     fn frame_without_an_address_is_a_hole() {
         let table = table(0x1000);
-        table.set(VirtAddr::new(BASE), Some(Pfn::new(1 << 52)));
+        table.set(VirtAddr::new(BASE), Pfn::new(1 << 52));
         assert_eq!(run(&table, 0, 0x1000), (None, 0x1000));
     }
 }

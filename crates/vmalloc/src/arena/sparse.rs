@@ -1,10 +1,9 @@
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, Pfn, VirtAddr, VirtRange};
 
-use super::area_state::{AreaKind, Shared};
+use super::area_state::{AreaKind, AreaState, Owns, check};
 use super::vmap::frames_len;
-use super::{Arena, ArenaError, FrameProvider, vm_struct};
-use crate::VmFlags;
+use super::{Arena, ArenaError, FrameProvider};
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// An area of `size` bytes in which pages come and go, none at first. Readers get zeros of all of it
@@ -14,8 +13,8 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     ///
     /// [`ArenaError::ZeroSize`], [`ArenaError::TooLarge`], [`ArenaError::NoSpace`].
     pub fn get_vm_area_sparse(&self, size: ByteLen) -> Result<VirtAddr, ArenaError> {
-        let vm = vm_struct(VmFlags::SPARSE);
-        let (start, _area) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Sparse, vm)?;
+        let (start, slot) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Sparse)?;
+        slot.publish(Owns::Nothing);
         Ok(start)
     }
 
@@ -28,13 +27,11 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// mapped then.
     pub fn vm_area_map_pages(&self, addr: VirtAddr, frames: &[Pfn]) -> Result<(), ArenaError> {
         let len = frames_len(frames)?;
-        let (shared, range) = self.sparse_part(addr, len, "vm_area_map_pages")?;
-        let area = shared.write();
-        area.check(
-            area.area.range.start(),
-            AreaKind::Sparse,
-            "vm_area_map_pages",
-        )?;
+        check_aligned(addr)?;
+        let found = self.index.around(addr);
+        let (start, slot) = found.ok_or(ArenaError::OutOfArea { addr, len })?;
+        let area = slot.write();
+        let range = sparse_part(&area, start, addr, len, "vm_area_map_pages")?;
         let taken = pages(range).find(|page| self.table.get(*page).is_some());
         if let Some(addr) = taken {
             return Err(ArenaError::AlreadyMapped { addr });
@@ -50,13 +47,11 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// As for [`vm_area_map_pages`](Self::vm_area_map_pages), and [`ArenaError::NotMapped`] at the first
     /// page that is not; no page is taken out then.
     pub fn vm_area_unmap_pages(&self, addr: VirtAddr, len: ByteLen) -> Result<(), ArenaError> {
-        let (shared, range) = self.sparse_part(addr, len, "vm_area_unmap_pages")?;
-        let area = shared.write();
-        area.check(
-            area.area.range.start(),
-            AreaKind::Sparse,
-            "vm_area_unmap_pages",
-        )?;
+        check_aligned(addr)?;
+        let found = self.index.around(addr);
+        let (start, slot) = found.ok_or(ArenaError::OutOfArea { addr, len })?;
+        let area = slot.write();
+        let range = sparse_part(&area, start, addr, len, "vm_area_unmap_pages")?;
         let missing = pages(range).find(|page| self.table.get(*page).is_none());
         if let Some(addr) = missing {
             return Err(ArenaError::NotMapped { addr });
@@ -73,32 +68,34 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     pub fn free_vm_area(&self, addr: VirtAddr) -> Result<(), ArenaError> {
         self.free_area(addr, AreaKind::Sparse, "free_vm_area")
     }
+}
 
-    fn sparse_part(
-        &self,
-        addr: VirtAddr,
-        len: ByteLen,
-        call: &'static str,
-    ) -> Result<(Shared<R>, VirtRange), ArenaError> {
-        let out = ArenaError::OutOfArea { addr, len };
-        if !addr.is_page_aligned() {
-            return Err(ArenaError::Unaligned { addr });
-        }
-        let wanted = VirtRange::from_len(addr, len)
-            .filter(|range| range.end().is_page_aligned())
-            .ok_or(out)?;
-        let shared = self.index.read().find_exceeding(addr).ok_or(out)?;
-        {
-            let area = shared.read();
-            let start = area.area.range.start();
-            area.check(start, AreaKind::Sparse, call)?;
-            let usable = area.area.vm.map_or(ByteLen::ZERO, |vm| vm.usable_size());
-            VirtRange::from_len(start, usable)
-                .filter(|room| room.contains_range(&wanted))
-                .ok_or(out)?;
-        }
-        Ok((shared, wanted))
+fn check_aligned(addr: VirtAddr) -> Result<(), ArenaError> {
+    match addr.is_page_aligned() {
+        true => Ok(()),
+        false => Err(ArenaError::Unaligned { addr }),
     }
+}
+
+/// The `len` bytes at `addr`, if they are whole pages of the usable part of a sparse area, which starts
+/// at `start`.
+fn sparse_part(
+    slot: &Option<AreaState>,
+    start: VirtAddr,
+    addr: VirtAddr,
+    len: ByteLen,
+    call: &'static str,
+) -> Result<VirtRange, ArenaError> {
+    let out = ArenaError::OutOfArea { addr, len };
+    let area = check(slot, start, AreaKind::Sparse, call)?;
+    let wanted = VirtRange::from_len(addr, len)
+        .filter(|range| range.end().is_page_aligned())
+        .ok_or(out)?;
+    let usable = area.len.saturating_sub(PAGE_SIZE);
+    VirtRange::from_len(start, usable)
+        .filter(|room| room.contains_range(&wanted))
+        .ok_or(out)?;
+    Ok(wanted)
 }
 
 fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {

@@ -1,14 +1,12 @@
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, VirtAddr, VirtRange};
 
-use super::area_state::{AreaKind, AreaState, Shared};
+use super::area_state::{AreaKind, AreaState, Owns, Slot, check, check_mut};
 use super::block::{BLOCK_PAGES, Block, MAX_BLOCK_RUN};
 use super::vmap::frames_len;
 use super::{Arena, ArenaError, FrameProvider};
-use crate::{VmapArea, VmapAreaFlags};
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// Maps frames of the caller's for a short time: up to 64 of them in a block that many share, more
@@ -25,24 +23,29 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             return Err(ArenaError::ZeroSize);
         }
         if pages > MAX_BLOCK_RUN {
-            let flags = VmapAreaFlags::RAM;
-            let (start, shared) = self.ram_area(size, PAGE_SIZE, AreaKind::Ram, None)?;
+            let (start, slot) = self.ram_area(size, PAGE_SIZE, AreaKind::Ram)?;
             self.map(start, frames);
-            shared.write().area.flags = flags;
+            slot.publish(Owns::Nothing);
             return Ok(start);
         }
         loop {
             let mut blocks = self.blocks.write();
-            for shared in blocks.iter() {
-                if let Some(start) = self.map_in_block(shared, pages, frames) {
-                    // A full block is found through its address alone (V24).
-                    blocks.retain(|shared| !is_full(shared));
-                    return Ok(start);
+            let mut found = None;
+            // A full block is found through its address alone (V24).
+            blocks.retain(|block| match found {
+                Some(_) => true,
+                None => {
+                    let (at, room) = self.map_in_block(*block, pages, frames);
+                    found = at;
+                    room == Room::Left
                 }
-            }
+            });
             drop(blocks);
-            let shared = self.new_block()?;
-            self.blocks.write().push(shared);
+            if let Some(start) = found {
+                return Ok(start);
+            }
+            let block = self.new_block()?;
+            self.blocks.write().push(block);
         }
     }
 
@@ -61,27 +64,22 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
         let len = count.checked_bytes().unwrap_or(ByteLen::new(u64::MAX));
         if count > MAX_BLOCK_RUN {
-            let shared = self.index.read().at(addr)?;
-            let area_len = {
-                let area = shared.read();
-                area.check(addr, AreaKind::Ram, CALL)?;
-                area.area.range.len()
-            };
+            let slot = self.index.at(addr)?;
+            let area_len = check(&slot.read(), addr, AreaKind::Ram, CALL)?.len;
             return match area_len == len {
                 true => self.free_area(addr, AreaKind::Ram, CALL),
                 false => Err(ArenaError::OutOfArea { addr, len }),
             };
         }
-        let found = self.index.read().find_exceeding(addr);
-        let shared = found.ok_or(ArenaError::NotAnArea { addr })?;
+        let found = self.index.around(addr);
+        let (start, slot) = found.ok_or(ArenaError::NotAnArea { addr })?;
         let spent = {
-            let mut area = shared.write();
-            let start = area.area.range.start();
+            let mut held = slot.write();
+            let area = check_mut(&mut held, start, AreaKind::Block, CALL)?;
             let offset = addr
                 .checked_offset_from(start)
                 .ok_or(ArenaError::NotAnArea { addr })?;
-            area.check(start, AreaKind::Block, CALL)?;
-            let run = area.block.as_mut().and_then(|block| {
+            let run = area.block().and_then(|block| {
                 // V24: the run is given up first, then unmapped.
                 block.give_back(PageCount::to_hold(offset).get(), count)?;
                 Some(block.is_spent())
@@ -101,11 +99,15 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
 
     pub(super) fn purge_fragmented_blocks(&self) {
         let mut spent = Vec::new();
-        self.blocks.write().retain(|shared| {
-            let mut area = shared.write();
-            let idle = area.block.as_mut().is_some_and(Block::spend_if_idle);
+        self.blocks.write().retain(|start| {
+            let Ok(slot) = self.index.at(*start) else {
+                return false;
+            };
+            let mut area = slot.write();
+            let block = area.as_mut().and_then(AreaState::block);
+            let idle = block.is_some_and(Block::spend_if_idle);
             if idle {
-                spent.push(area.area.range.start());
+                spent.push(*start);
             }
             !idle
         });
@@ -115,27 +117,38 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
     }
 
+    /// Where `frames` are mapped in the block at `start`, if they are, and whether it has room for more.
     fn map_in_block(
         &self,
-        shared: &Shared<R>,
+        start: VirtAddr,
         pages: PageCount,
         frames: &[Pfn],
-    ) -> Option<VirtAddr> {
-        let mut area = shared.write();
-        let start = area.area.range.start();
-        let first = area.block.as_mut()?.take(pages)?;
-        // WRAP: the run lies in the block.
-        let at = start.wrapping_add(PageCount::new(first).checked_bytes()?);
-        self.map(at, frames);
-        Some(at)
+    ) -> (Option<VirtAddr>, Room) {
+        let Ok(slot) = self.index.at(start) else {
+            return (None, Room::None);
+        };
+        let mut area = slot.write();
+        let Some(block) = area.as_mut().and_then(AreaState::block) else {
+            return (None, Room::None);
+        };
+        let offset = block.take(pages).map(PageCount::new);
+        let at = offset
+            .and_then(PageCount::checked_bytes)
+            .and_then(|offset| start.checked_add(offset));
+        if let Some(at) = at {
+            self.map(at, frames);
+        }
+        match block.is_full() {
+            true => (at, Room::None),
+            false => (at, Room::Left),
+        }
     }
 
-    fn new_block(&self) -> Result<Shared<R>, ArenaError> {
+    fn new_block(&self) -> Result<VirtAddr, ArenaError> {
         let size = BLOCK_PAGES.checked_bytes().unwrap_or_default();
-        let block = Some(Block::new());
-        let (_start, shared) = self.ram_area(size, size, AreaKind::Block, block)?;
-        shared.write().area.flags = VmapAreaFlags::RAM | VmapAreaFlags::BLOCK;
-        Ok(shared)
+        let (start, slot) = self.ram_area(size, size, AreaKind::Block)?;
+        slot.publish(Owns::Block(Block::new()));
+        Ok(start)
     }
 
     /// An area without descriptor and guard page, in transition until it gets its type flags (V3).
@@ -144,22 +157,14 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         size: ByteLen,
         align: ByteLen,
         kind: AreaKind,
-        block: Option<Block>,
-    ) -> Result<(VirtAddr, Shared<R>), ArenaError> {
+    ) -> Result<(VirtAddr, &Slot<R>), ArenaError> {
         let request = self.request(size, align, self.window(), Some)?;
-        self.index.write().insert(request, |range| AreaState {
-            area: VmapArea {
-                range,
-                flags: VmapAreaFlags::empty(),
-                vm: None,
-            },
-            kind,
-            frames: Vec::new(),
-            block,
-        })
+        self.index.insert(request, kind)
     }
 }
 
-fn is_full<R: RawRwLock>(shared: &Arc<lock_api::RwLock<R, AreaState>>) -> bool {
-    shared.read().block.as_ref().is_none_or(Block::is_full)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Left,
+    None,
 }

@@ -1,9 +1,8 @@
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, VirtAddr, VirtRange};
 
-use super::area_state::AreaKind;
-use super::{Arena, ArenaError, FrameProvider, vm_struct};
-use crate::VmFlags;
+use super::area_state::{AreaKind, Owns};
+use super::{Arena, ArenaError, FrameProvider};
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// An area of `size` bytes, rounded up to pages, all zero. Returns its first address.
@@ -35,23 +34,18 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     ) -> Result<VirtAddr, ArenaError> {
         let pages = PageCount::to_hold(size);
         // V9: listed, then filled, then shown.
-        let vm = vm_struct(VmFlags::ALLOC | VmFlags::UNINITIALIZED);
-        let (start, shared) = self.new_area(size, align, within, AreaKind::Vmalloc, vm)?;
-        let frames = match self.take_frames(pages) {
-            Ok(frames) => frames,
-            Err(error) => {
-                self.index.write().remove(start);
-                return Err(error);
+        let (start, slot) = self.new_area(size, align, within, AreaKind::Vmalloc)?;
+        match self.take_frames(pages) {
+            Ok(frames) => {
+                self.map(start, frames.get());
+                slot.publish(Owns::Frames(frames));
+                Ok(start)
             }
-        };
-        self.map(start, &frames);
-        let mut area = shared.write();
-        area.frames = frames;
-        if let Some(vm) = &mut area.area.vm {
-            vm.nr_pages = pages;
-            vm.flags.remove(VmFlags::UNINITIALIZED);
+            Err(error) => {
+                self.abandon(start, slot);
+                Err(error)
+            }
         }
-        Ok(start)
     }
 
     /// Frees the area that starts at `addr`. A reader under way sees its bytes or zeros, and no one

@@ -1,9 +1,8 @@
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, VirtAddr};
 
-use super::area_state::AreaKind;
-use super::{Arena, ArenaError, FrameProvider, vm_struct};
-use crate::VmFlags;
+use super::area_state::{AreaKind, Owns};
+use super::{Arena, ArenaError, FrameProvider};
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// Maps frames of the caller's one after another (V29). They stay the caller's, who takes them back
@@ -15,12 +14,9 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// [`ArenaError::NoSpace`].
     pub fn vmap(&self, frames: &[Pfn]) -> Result<VirtAddr, ArenaError> {
         let size = frames_len(frames)?;
-        let vm = vm_struct(VmFlags::MAP | VmFlags::UNINITIALIZED);
-        let (start, shared) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Vmap, vm)?;
+        let (start, slot) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Vmap)?;
         self.map(start, frames);
-        if let Some(vm) = &mut shared.write().area.vm {
-            vm.flags.remove(VmFlags::UNINITIALIZED);
-        }
+        slot.publish(Owns::Nothing);
         Ok(start)
     }
 

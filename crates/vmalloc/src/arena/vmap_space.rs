@@ -8,19 +8,16 @@ use crate::{PageRun, VmapSpace};
 
 impl<P: FrameProvider, R: RawRwLock> VmapSpace for Arena<P, R> {
     type Locked<'a>
-        = AreaGuard<R>
+        = AreaGuard<'a, R>
     where
         Self: 'a;
 
     fn find_vmap_area_exceed_addr_lock(
         &self,
         addr: VirtAddr,
-        _within: ByteLen,
-    ) -> Result<Option<AreaGuard<R>>, SourceFailure> {
-        // An area that is freed between the search and the lock is in transition by then, and counts as
-        // the hole that it was at that instant; Linux searches again (V19).
-        let found = self.index.read().find_exceeding(addr);
-        Ok(found.map(|area| AreaGuard::lock(&area)))
+        within: ByteLen,
+    ) -> Result<Option<AreaGuard<'_, R>>, SourceFailure> {
+        Ok(self.index.find_exceeding(addr, within))
     }
 
     fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure> {

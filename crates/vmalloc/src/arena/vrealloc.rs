@@ -1,11 +1,10 @@
-use alloc::vec::Vec;
-
 use lock_api::RawRwLock;
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, VirtAddr, VirtRange};
 
-use super::area_state::{AreaKind, Shared};
-use super::{Arena, ArenaError, FrameProvider, vm_struct};
-use crate::VmFlags;
+use super::area_state::{AreaKind, Frames, Owns, Slot, check, check_mut};
+use super::{Arena, ArenaError, FrameProvider};
+
+const CALL: &str = "vrealloc";
 
 impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// Makes the area of [`vmalloc`](Self::vmalloc) at `addr` `size` bytes long. Returns its address,
@@ -19,45 +18,32 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     ///
     /// As for `vmalloc` and [`vfree`](Self::vfree); the area is as it was then.
     pub fn vrealloc(&self, addr: VirtAddr, size: ByteLen) -> Result<VirtAddr, ArenaError> {
-        const CALL: &str = "vrealloc";
         let wanted = PageCount::to_hold(size);
         if size.is_zero() {
             return Err(ArenaError::ZeroSize);
         }
-        let shared = self.index.read().at(addr)?;
-        let had = {
-            let area = shared.read();
-            area.check(addr, AreaKind::Vmalloc, CALL)?;
-            area.frames.len()
-        };
-        let had = PageCount::new(ByteLen::from_usize(had).get());
+        let slot = self.index.at(addr)?;
+        let had = check(&slot.read(), addr, AreaKind::Vmalloc, CALL)?.nr_pages();
         if wanted <= had {
-            self.shrink(&shared, addr, wanted)?;
+            self.shrink(slot, addr, wanted)?;
             return Ok(addr);
         }
-        self.grow(&shared, addr, size)
+        self.grow(slot, addr, size)
     }
 
     /// Cuts an area to `wanted` pages. The size and the end of the area stay (V10).
-    fn shrink(
-        &self,
-        shared: &Shared<R>,
-        addr: VirtAddr,
-        wanted: PageCount,
-    ) -> Result<(), ArenaError> {
+    fn shrink(&self, slot: &Slot<R>, addr: VirtAddr, wanted: PageCount) -> Result<(), ArenaError> {
         let keep = usize::try_from(wanted.get()).unwrap_or(usize::MAX);
         let tail = {
-            let mut area = shared.write();
-            area.check(addr, AreaKind::Vmalloc, "vrealloc")?;
-            if keep >= area.frames.len() {
+            let mut held = slot.write();
+            let area = check_mut(&mut held, addr, AreaKind::Vmalloc, CALL)?;
+            let tail = area.cut(keep);
+            if tail.get().is_empty() {
                 return Ok(());
             }
-            let tail = area.frames.split_off(keep);
-            if let Some(vm) = &mut area.area.vm {
-                vm.nr_pages = wanted;
-            }
+            let end = area.range(addr).map(|range| range.end());
             let cut = wanted.checked_bytes().and_then(|len| addr.checked_add(len));
-            let cut = cut.and_then(|cut| VirtRange::new(cut, area.area.range.end()));
+            let cut = cut.and_then(|cut| VirtRange::new(cut, end?));
             if let Some(cut) = cut {
                 self.unmap(cut);
             }
@@ -67,25 +53,22 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         Ok(())
     }
 
-    fn grow(&self, old: &Shared<R>, addr: VirtAddr, size: ByteLen) -> Result<VirtAddr, ArenaError> {
-        let vm = vm_struct(VmFlags::ALLOC | VmFlags::UNINITIALIZED);
-        let window = self.window();
-        let (start, new) = self.new_area(size, PAGE_SIZE, window, AreaKind::Vmalloc, vm)?;
-        match self.move_frames(old, addr, PageCount::to_hold(size)) {
+    fn grow(&self, old: &Slot<R>, addr: VirtAddr, size: ByteLen) -> Result<VirtAddr, ArenaError> {
+        let wanted = PageCount::to_hold(size);
+        if !Frames::can_be(wanted) {
+            return Err(self.out_of_frames(wanted));
+        }
+        let (start, new) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Vmalloc)?;
+        match self.move_frames(old, addr, wanted) {
             Ok((range, frames)) => {
                 self.unmap(range);
-                self.index.write().remove(addr);
-                self.map(start, &frames);
-                let mut area = new.write();
-                area.frames = frames;
-                if let Some(vm) = &mut area.area.vm {
-                    vm.nr_pages = PageCount::to_hold(size);
-                    vm.flags.remove(VmFlags::UNINITIALIZED);
-                }
+                self.index.remove(range);
+                self.map(start, frames.get());
+                new.publish(Owns::Frames(frames));
                 Ok(start)
             }
             Err(error) => {
-                self.index.write().remove(start);
+                self.abandon(start, new);
                 Err(error)
             }
         }
@@ -95,29 +78,33 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// to make `wanted`.
     fn move_frames(
         &self,
-        old: &Shared<R>,
+        old: &Slot<R>,
         addr: VirtAddr,
         wanted: PageCount,
-    ) -> Result<(VirtRange, Vec<vread_addr::Pfn>), ArenaError> {
+    ) -> Result<(VirtRange, Frames), ArenaError> {
         loop {
-            let had = old.read().frames.len();
-            let more = wanted.get().saturating_sub(ByteLen::from_usize(had).get());
+            let had = check(&old.read(), addr, AreaKind::Vmalloc, CALL)?.nr_pages();
+            let more = wanted.get().saturating_sub(had.get());
             let extra = self.take_frames(PageCount::new(more))?;
-            let mut area = old.write();
-            if let Err(error) = area.check(addr, AreaKind::Vmalloc, "vrealloc") {
-                drop(area);
-                self.give_back(extra);
-                return Err(error);
+            let mut held = old.write();
+            match check(&held, addr, AreaKind::Vmalloc, CALL) {
+                Ok(area) if area.nr_pages() == had => {}
+                Ok(_other_size) => {
+                    // Somebody else changed the size meanwhile.
+                    drop(held);
+                    self.give_back(extra);
+                    continue;
+                }
+                Err(error) => {
+                    drop(held);
+                    self.give_back(extra);
+                    return Err(error);
+                }
             }
-            if area.frames.len() == had {
-                let range = area.area.range;
-                let mut frames = area.retire();
-                frames.extend(extra);
-                return Ok((range, frames));
-            }
-            // Somebody else changed the size meanwhile.
-            drop(area);
-            self.give_back(extra);
+            let gone = ArenaError::NotAnArea { addr };
+            let area = held.take().ok_or(gone)?;
+            let range = area.range(addr).ok_or(gone)?;
+            return Ok((range, area.into_frames().and(extra)));
         }
     }
 }
