@@ -170,11 +170,15 @@ impl Contents<'_> {
     }
 
     /// Runs of sections that one `PT_LOAD` can hold: each begins where the last one ended or on the same
-    /// page, no bytes behind a part without bytes, and no module.
+    /// page, no bytes behind a part without bytes.
     fn segments(&self) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for (index, section) in self.sections.iter().enumerate() {
-            if section.of_module {
+            // Per-CPU variables counted from 0 lie nowhere in memory; drgn takes what the segments span
+            // for what moves with the image.
+            let from_zero =
+                section.content == Content::PerCpu && section.range.start() == VirtAddr::default();
+            if section.of_module || from_zero {
                 continue;
             }
             let joins = |segment: &&mut Segment| {
@@ -218,10 +222,7 @@ impl Contents<'_> {
             },
             p_offset: offset,
             p_vaddr: vaddr,
-            p_paddr: match first.content {
-                Content::PerCpu if first.range.start() == VirtAddr::default() => 0,
-                _ => paddr,
-            },
+            p_paddr: paddr,
             p_filesz: match first.content.is_in_file() {
                 true => len,
                 false => 0,

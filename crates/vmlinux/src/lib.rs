@@ -38,6 +38,7 @@ mod dwarf;
 mod elf;
 mod error;
 mod form;
+mod known;
 mod read;
 mod sections;
 mod symbols;

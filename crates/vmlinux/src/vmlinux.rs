@@ -85,6 +85,7 @@ impl<'k> Vmlinux<'k> {
         };
         let source = dwarf::Source {
             btf,
+            release: self.kernel.release(),
             sections: &self.sections,
             symbols: &self.symbols,
             relocation,

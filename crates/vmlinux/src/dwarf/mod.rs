@@ -4,6 +4,7 @@
 //! variable is) is not there.
 
 mod functions;
+mod known;
 mod types;
 mod unit;
 mod variables;
@@ -28,6 +29,8 @@ const MAX_ENTRIES: usize = 1 << 21;
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) btf: &'a Btf,
+    /// The kernel's release.
+    pub(crate) release: &'a str,
     pub(crate) sections: &'a [Section],
     pub(crate) symbols: &'a [ElfSymbol],
     pub(crate) relocation: Relocation,

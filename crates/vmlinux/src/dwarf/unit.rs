@@ -24,6 +24,8 @@ pub(super) struct TypeUnit<'b> {
     pub(super) entries: HashMap<TypeId, UnitEntryId>,
     /// Integers, by what an enumeration is made of.
     pub(super) integers: HashMap<(u32, Sign), UnitEntryId>,
+    /// Pointers to types and qualified types that BTF has no use for.
+    pub(super) derived: HashMap<(DwTag, Option<UnitEntryId>), UnitEntryId>,
     names: HashMap<Name, StringId>,
 }
 
@@ -39,6 +41,7 @@ impl<'b> TypeUnit<'b> {
             dwarf: DwarfUnit::new(encoding),
             entries: HashMap::new(),
             integers: HashMap::new(),
+            derived: HashMap::new(),
             names: HashMap::new(),
         };
         let root = this.dwarf.unit.root();

@@ -1,6 +1,6 @@
 //! Variables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gimli::constants;
 use gimli::write::{Address, AttributeValue, Expression, UnitEntryId};
@@ -8,8 +8,10 @@ use vread_addr::VirtAddr;
 use vread_linux::btf::{PlacedVariable, Shape};
 
 use super::Source;
+use super::known::NamedTypes;
 use super::unit::TypeUnit;
 use crate::VmlinuxError;
+use crate::known;
 use crate::symbols::{Binding, ElfSymbol, SymbolKind};
 
 impl TypeUnit<'_> {
@@ -31,8 +33,30 @@ impl TypeUnit<'_> {
                 known.extend(self.known_variable(placed, start, by_name));
             }
         }
+        let mut named = HashSet::new();
         for (symbol, of) in &known {
+            named.insert(symbol.name.as_str());
             self.add_variable(source, symbol, *of)?;
+        }
+        let types = NamedTypes::new(self.btf);
+        for known in known::variables(source.release).filter(|known| !named.contains(known.name)) {
+            let Some([symbol]) = by_name.get(known.name).map(Vec::as_slice) else {
+                continue;
+            };
+            let Some(notation) = known
+                .notation()
+                .filter(|_| symbol.kind == SymbolKind::Object)
+            else {
+                continue;
+            };
+            match self.entry_of_notation(&types, &notation, symbol.size.get())? {
+                Some(of) => self.add_variable(source, symbol, of)?,
+                None => tracing::info!(
+                    name = known.name,
+                    ?notation,
+                    "no such type, or no room for it"
+                ),
+            }
         }
         Ok(())
     }

@@ -1,0 +1,160 @@
+//! The types of well-known variables, found in BTF by name.
+
+use std::collections::HashMap;
+
+use gimli::constants;
+use gimli::write::{AttributeValue, UnitEntryId};
+use vread_linux::Btf;
+use vread_linux::btf::{CompositeKind, Shape, TypeId};
+
+use super::unit::TypeUnit;
+use crate::VmlinuxError;
+use crate::known::{Base, Extent, Notation};
+
+/// Types of BTF by what they are called; none for a name that several types share.
+pub(super) struct NamedTypes(HashMap<(Word, Vec<u8>), Option<TypeId>>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Word {
+    Struct,
+    Union,
+    Enum,
+    Plain,
+}
+
+/// A type that was found, as an entry, and its bytes where they are known.
+#[derive(Clone, Copy)]
+struct Found {
+    /// None for `void`.
+    entry: Option<UnitEntryId>,
+    size: Option<u64>,
+}
+
+impl NamedTypes {
+    pub(super) fn new(btf: &Btf) -> Self {
+        let mut named = HashMap::new();
+        for (id, described) in btf.types() {
+            let word = match described.shape {
+                Shape::Composite {
+                    kind: CompositeKind::Struct,
+                    ..
+                } => Word::Struct,
+                Shape::Composite {
+                    kind: CompositeKind::Union,
+                    ..
+                } => Word::Union,
+                Shape::Enum { .. } => Word::Enum,
+                Shape::Typedef(_) | Shape::Int { .. } => Word::Plain,
+                _ => continue,
+            };
+            let name = btf.text(described.name);
+            if !name.is_empty() {
+                let shared = named.entry((word, name.to_vec()));
+                shared.and_modify(|id| *id = None).or_insert(Some(id));
+            }
+        }
+        Self(named)
+    }
+
+    fn find(&self, word: Word, name: &str) -> Option<TypeId> {
+        self.0
+            .get(&(word, name.as_bytes().to_vec()))
+            .copied()
+            .flatten()
+    }
+}
+
+impl TypeUnit<'_> {
+    /// The entry of a type for a variable with so many bytes of room; none where the kernel has no such
+    /// type, or no room for it.
+    pub(super) fn entry_of_notation(
+        &mut self,
+        named: &NamedTypes,
+        notation: &Notation,
+        room: u64,
+    ) -> Result<Option<UnitEntryId>, VmlinuxError> {
+        let Some(mut found) = self.base(named, notation.base) else {
+            return Ok(None);
+        };
+        if notation.is_volatile {
+            found = self.derived(constants::DW_TAG_volatile_type, found)?;
+        }
+        if notation.is_const {
+            found = self.derived(constants::DW_TAG_const_type, found)?;
+        }
+        for _ in 0..notation.pointers {
+            found = self.derived(constants::DW_TAG_pointer_type, found)?;
+            found.size = Some(8);
+        }
+        // From the inside out: the last extent is that of the innermost array.
+        for extent in notation.extents.iter().rev() {
+            let Some(each) = found.size.filter(|size| *size != 0) else {
+                return Ok(None);
+            };
+            let count = match *extent {
+                Extent::Count(count) => Some(u64::from(count)),
+                Extent::Room => room.checked_div(each),
+                Extent::Open => None,
+            };
+            let Ok(count32) = u32::try_from(count.unwrap_or_default()) else {
+                return Ok(None);
+            };
+            found = self.derived(constants::DW_TAG_array_type, found)?;
+            let Some(array) = found.entry else {
+                return Ok(None);
+            };
+            let index = self
+                .integers
+                .get(&(8, vread_linux::btf::Sign::Unsigned))
+                .copied();
+            self.add_subrange(array, index, count32)?;
+            found.size = count.map_or(Some(0), |count| each.checked_mul(count));
+        }
+        let fits = found.size.is_some_and(|size| size <= room);
+        Ok(found.entry.filter(|_| fits))
+    }
+
+    fn base(&self, named: &NamedTypes, base: Base) -> Option<Found> {
+        let id = match base {
+            Base::Void => {
+                return Some(Found {
+                    entry: None,
+                    size: None,
+                });
+            }
+            Base::Struct(name) => named.find(Word::Struct, name),
+            Base::Union(name) => named.find(Word::Union, name),
+            Base::Enum(name) => named.find(Word::Enum, name),
+            Base::Plain(name) => named.find(Word::Plain, name),
+        }?;
+        Some(Found {
+            entry: Some(self.entry_of(id)?),
+            size: self.btf.size_of(id).map(|size| size.get()),
+        })
+    }
+
+    /// A qualified type, a pointer or an array, of what was found.
+    fn derived(&mut self, tag: gimli::DwTag, of: Found) -> Result<Found, VmlinuxError> {
+        let key = (tag, of.entry);
+        let is_array = tag == constants::DW_TAG_array_type;
+        let entry = match self.derived.get(&key).filter(|_| !is_array) {
+            Some(entry) => *entry,
+            None => {
+                let root = self.root();
+                let entry = self.add(root, tag)?;
+                if let Some(of) = of.entry {
+                    self.set(entry, constants::DW_AT_type, AttributeValue::UnitRef(of));
+                }
+                if tag == constants::DW_TAG_pointer_type {
+                    self.set_size(entry, 8);
+                }
+                self.derived.insert(key, entry);
+                entry
+            }
+        };
+        Ok(Found {
+            entry: Some(entry),
+            size: of.size,
+        })
+    }
+}

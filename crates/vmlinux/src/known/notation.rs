@@ -1,0 +1,128 @@
+/// A variable's type as C writes it, taken apart: `const struct proto *[*][14]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notation {
+    pub(crate) is_const: bool,
+    pub(crate) is_volatile: bool,
+    pub(crate) base: Base,
+    /// How many pointers lie between the variable and its base.
+    pub(crate) pointers: usize,
+    /// The extents of an array, the outermost first.
+    pub(crate) extents: Vec<Extent>,
+}
+
+/// What is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Base {
+    /// Nothing: `void`.
+    Void,
+    /// A struct of this name.
+    Struct(&'static str),
+    /// A union of this name.
+    Union(&'static str),
+    /// An enumeration of this name.
+    Enum(&'static str),
+    /// A typedef or a number of this name.
+    Plain(&'static str),
+}
+
+/// How many elements an array has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Extent {
+    /// So many.
+    Count(u32),
+    /// `*`: as many as fit before the next symbol; it is a matter of the kernel's configuration.
+    Room,
+    /// Nobody knows.
+    Open,
+}
+
+impl Notation {
+    /// Reads a type of our own tables.
+    pub(crate) fn parse(text: &'static str) -> Option<Self> {
+        let (declarator, extents) = match text.split_once('[') {
+            Some((declarator, extents)) => (declarator, parse_extents(extents)?),
+            None => (text, Vec::new()),
+        };
+        let pointers = declarator.matches('*').count();
+        let mut words = declarator.trim_end_matches(['*', ' ']);
+        let (mut is_const, mut is_volatile) = (false, false);
+        loop {
+            if let Some(rest) = words.strip_prefix("const ") {
+                (is_const, words) = (true, rest);
+            } else if let Some(rest) = words.strip_prefix("volatile ") {
+                (is_volatile, words) = (true, rest);
+            } else {
+                break;
+            }
+        }
+        let base = match words.split_once(' ') {
+            _ if words == "void" => Base::Void,
+            Some(("struct", name)) => Base::Struct(name),
+            Some(("union", name)) => Base::Union(name),
+            Some(("enum", name)) => Base::Enum(name),
+            _ => Base::Plain(spelled_by_compilers(words)),
+        };
+        Some(Self {
+            is_const,
+            is_volatile,
+            base,
+            pointers,
+            extents,
+        })
+    }
+}
+
+/// The extents behind the first `[`.
+fn parse_extents(text: &str) -> Option<Vec<Extent>> {
+    let all = text.strip_suffix(']')?.split("][");
+    let extent = |text: &str| match text {
+        "*" => Some(Extent::Room),
+        "" => Some(Extent::Open),
+        count => count.parse().ok().map(Extent::Count),
+    };
+    all.map(extent).collect()
+}
+
+/// Compilers have names of their own for C's numbers, and BTF has them from there.
+fn spelled_by_compilers(name: &'static str) -> &'static str {
+    match name {
+        "unsigned long" => "long unsigned int",
+        "long" => "long int",
+        "unsigned long long" => "long long unsigned int",
+        "long long" => "long long int",
+        "unsigned short" => "short unsigned int",
+        "short" => "short int",
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_type_apart() {
+        let parsed = Notation::parse("const struct proto *[*][14]").unwrap();
+        assert_eq!(
+            parsed,
+            Notation {
+                is_const: true,
+                is_volatile: false,
+                base: Base::Struct("proto"),
+                pointers: 1,
+                extents: vec![Extent::Room, Extent::Count(14)],
+            }
+        );
+        let parsed = Notation::parse("volatile unsigned long").unwrap();
+        assert!(parsed.is_volatile);
+        assert_eq!(parsed.base, Base::Plain("long unsigned int"));
+        let parsed = Notation::parse("struct mem_section **").unwrap();
+        assert_eq!(
+            (parsed.base, parsed.pointers),
+            (Base::Struct("mem_section"), 2)
+        );
+        assert_eq!(Notation::parse("char []").unwrap().extents, [Extent::Open]);
+        assert_eq!(Notation::parse("void *").unwrap().base, Base::Void);
+        assert_eq!(Notation::parse("char [x]"), None);
+    }
+}
