@@ -21,7 +21,7 @@ use vread_addr::FileOffset;
 use vread_iov_iter::{IovIter, SourceFailure, Stop};
 use vread_nofault::UserBuf;
 
-use crate::{MAX_READ, OpenFile, ServedFile};
+use crate::{Content, MAX_READ, OpenFile, ServedFile};
 
 /// The most failures told, each once.
 const MAX_TOLD: usize = 16;
@@ -30,7 +30,10 @@ const MAX_TOLD: usize = 16;
 const MAX_OPEN: usize = 1 << 16;
 
 /// What glibc's stdio keeps of a file. gdb reads through stdio, and shows what it kept.
-const BLKSIZE: u32 = 8;
+const LIVE_BLKSIZE: u32 = 8;
+
+/// The same for a file that does not change.
+const FIXED_BLKSIZE: u32 = 4096;
 
 /// Sizes follow the target's memory, so attributes are asked for anew each time.
 const ATTR_TTL: Duration = Duration::ZERO;
@@ -95,6 +98,10 @@ impl KcoreFs {
     }
 
     fn attr(&self, ino: INodeNo) -> Option<FileAttr> {
+        let blksize = match self.file(ino).map(ServedFile::content) {
+            Some(Content::Live) => LIVE_BLKSIZE,
+            Some(Content::Fixed) | None => FIXED_BLKSIZE,
+        };
         let (kind, perm, nlink, size) = match self.file(ino) {
             Some(file) => (FileType::RegularFile, 0o400, 1, file.size().get()),
             None if ino == INodeNo::ROOT => (FileType::Directory, 0o500, 2, 0),
@@ -114,7 +121,7 @@ impl KcoreFs {
             uid: self.owner.uid,
             gid: self.owner.gid,
             rdev: 0,
-            blksize: BLKSIZE,
+            blksize,
             flags: 0,
         })
     }
@@ -197,10 +204,11 @@ impl Filesystem for KcoreFs {
         }
         open.insert(handle, Arc::from(view));
         drop(open);
-        reply.opened(
-            FileHandle(handle),
-            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH,
-        );
+        let caching = match file.content() {
+            Content::Live => FopenFlags::FOPEN_DIRECT_IO,
+            Content::Fixed => FopenFlags::FOPEN_KEEP_CACHE,
+        };
+        reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);
     }
 
     fn read(

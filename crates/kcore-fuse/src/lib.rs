@@ -4,8 +4,8 @@
 //! debuggers need of such a file decides its manners:
 //!
 //! - mode 0400, the folder 0500, owner the mounting user; opening for writing fails;
-//! - reads bypass the page cache (`FOPEN_DIRECT_IO`), so that each one looks anew;
-//! - `st_blksize` is 8, since stdio keeps that many bytes and gdb would show stale ones for ever;
+//! - reads of [`Content::Live`] bypass the page cache (`FOPEN_DIRECT_IO`), so that each one looks anew;
+//! - its `st_blksize` is 8, since stdio keeps that many bytes and gdb would show stale ones for ever;
 //! - `st_size` is the end of the last segment, never 0, since libelf believes it;
 //! - one request carries up to 1 MiB, and several threads serve;
 //! - each open gets an image of its own, with a header of that moment.
@@ -64,7 +64,7 @@ mod served_file;
 
 pub use error::MountError;
 pub use mounted::{MountOptions, Mounted, Unmounter};
-pub use served_file::{OpenFile, ServedFile};
+pub use served_file::{Content, OpenFile, ServedFile};
 
 /// What `/proc/self/mountinfo` shows as the source of our mounts; it is how we know them again.
 pub(crate) const SOURCE: &str = "vread";

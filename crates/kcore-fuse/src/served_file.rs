@@ -4,6 +4,15 @@ use vread_addr::{ByteLen, FileOffset};
 use vread_iov_iter::{IovIter, Progress};
 use vread_nofault::UserBuf;
 
+/// Whether what a file says changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// At any time: each read looks anew, and nobody on the way keeps a byte.
+    Live,
+    /// Never, once it has been opened: the system may keep it.
+    Fixed,
+}
+
 /// A file of the mount, by name.
 pub trait ServedFile: Debug + Send + Sync {
     /// Its name in the folder: neither empty nor with a slash.
@@ -11,6 +20,11 @@ pub trait ServedFile: Debug + Send + Sync {
 
     /// What `stat` says: at least the end of the last byte worth reading, never 0.
     fn size(&self) -> ByteLen;
+
+    /// Whether what it says changes.
+    fn content(&self) -> Content {
+        Content::Live
+    }
 
     /// A view of the file as it is now, for one `open`.
     ///

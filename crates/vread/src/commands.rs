@@ -6,6 +6,7 @@ pub(crate) mod iomem;
 pub(crate) mod lsmod;
 pub(crate) mod mount;
 pub(crate) mod read;
+mod recovered_file;
 pub(crate) mod symbols;
 pub(crate) mod version;
 pub(crate) mod vmallocinfo;

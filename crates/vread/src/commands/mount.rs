@@ -20,16 +20,25 @@ use vread_kcore::{EndOfFile, KcoreImage};
 use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
 use vread_nofault::UserBuf;
 use vread_targets::{Target, View};
+use vread_vmlinux::AddressForm;
 
+use super::recovered_file::RecoveredFile;
 use crate::{Outcome, arguments::MountArguments};
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
-    let files = View::ALL
+    let mut files = View::ALL
         .into_iter()
         .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
             Ok(Box::new(ViewFile::new(Arc::clone(target), view)?))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
+    // A target without a kernel has no vmlinux.
+    if target.ask_kernel(Ok).is_ok() {
+        for form in [AddressForm::LinkTime, AddressForm::RunTime] {
+            files.push(Box::new(RecoveredFile::new(Arc::clone(target), form)));
+        }
+    }
+    let names: Vec<String> = files.iter().map(|file| file.name().to_owned()).collect();
     // Before the mount, so that no signal finds it without a watcher.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot wait for signals")?;
     let word = target.word().to_string();
@@ -40,10 +49,8 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
     };
     let mounted = Mounted::mount(files, &arguments.dir, options)?;
     let dir = mounted.dir().display();
-    eprintln!(
-        "{} is mounted: {dir}/kcore, {dir}/vmcore, {dir}/vmcore.live",
-        target.word()
-    );
+    let names: Vec<String> = names.iter().map(|name| format!("{dir}/{name}")).collect();
+    eprintln!("{} is mounted: {}", target.word(), names.join(", "));
     eprintln!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
     let unmounter = mounted.unmounter();
     thread::Builder::new()
