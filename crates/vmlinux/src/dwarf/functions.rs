@@ -31,7 +31,8 @@ impl TypeUnit<'_> {
         let mut functions = self.functions(by_name);
         functions.sort_by_key(|function| {
             let is_local = function.symbol.binding == Binding::Local;
-            (function.symbol.addr, is_local)
+            // The name, so that the same kernel gives the same file.
+            (function.symbol.addr, is_local, function.name)
         });
         let mut taken = HashSet::new();
         for function in functions {
