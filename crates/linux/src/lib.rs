@@ -63,11 +63,13 @@ pub mod kallsyms;
 mod kernel;
 mod linear;
 mod list;
+pub mod log;
 pub mod memory;
 pub mod modules;
 mod page_table;
 mod record;
 mod symbol;
+pub mod tasks;
 mod virt_mem;
 mod vmcoreinfo;
 

@@ -63,6 +63,13 @@ impl PagingLevels {
         }
     }
 
+    /// Whether `addr` is one that user space has: in the lower half.
+    #[must_use]
+    pub fn is_user(self, addr: VirtAddr) -> bool {
+        let half_bits = self.address_bits().saturating_sub(1);
+        addr.get() >> half_bits == 0
+    }
+
     /// The shift of the top level's index.
     fn top_shift(self) -> u32 {
         match self {
@@ -89,6 +96,14 @@ impl PageTable {
             root: root.page_start(),
             levels,
             address_bits: ADDRESS_BITS & !encryption_mask,
+        }
+    }
+
+    /// The table of another address space on the same machine, whose root lies at `root`.
+    pub(crate) fn with_root(self, root: PhysAddr) -> Self {
+        Self {
+            root: root.page_start(),
+            ..self
         }
     }
 

@@ -15,7 +15,10 @@ use crate::{
 mod listings;
 mod vmlinux;
 
-pub(crate) use listings::{CmdlineArguments, IomemArguments, LsmodArguments, VersionArguments};
+pub(crate) use listings::{
+    CmdlineArguments, Color, DmesgArguments, IomemArguments, LsmodArguments, PsArguments,
+    VersionArguments,
+};
 pub(crate) use vmlinux::VmlinuxArguments;
 
 const AFTER_HELP: &str = "\
@@ -49,6 +52,8 @@ pub(crate) enum Command {
     Read(ReadArguments),
     Symbols(SymbolsArguments),
     Vmallocinfo(VmallocinfoArguments),
+    Ps(PsArguments),
+    Dmesg(DmesgArguments),
     Lsmod(LsmodArguments),
     Iomem(IomemArguments),
     Cmdline(CmdlineArguments),
@@ -65,6 +70,8 @@ impl Command {
             Self::Read(arguments) => &arguments.target,
             Self::Symbols(arguments) => &arguments.target,
             Self::Vmallocinfo(arguments) => &arguments.target,
+            Self::Ps(arguments) => &arguments.listing.target,
+            Self::Dmesg(arguments) => &arguments.listing.target,
             Self::Lsmod(arguments) => &arguments.listing.target,
             Self::Iomem(arguments) => &arguments.listing.target,
             Self::Cmdline(arguments) => &arguments.listing.target,
@@ -81,6 +88,8 @@ impl Command {
             Self::Read(arguments) => &arguments.pause,
             Self::Symbols(arguments) => &arguments.pause,
             Self::Vmallocinfo(arguments) => &arguments.pause,
+            Self::Ps(arguments) => &arguments.listing.pause,
+            Self::Dmesg(arguments) => &arguments.listing.pause,
             Self::Lsmod(arguments) => &arguments.listing.pause,
             Self::Iomem(arguments) => &arguments.listing.pause,
             Self::Cmdline(arguments) => &arguments.listing.pause,

@@ -1,10 +1,12 @@
 //! One module for each subcommand.
 
 pub(crate) mod cmdline;
+pub(crate) mod dmesg;
 pub(crate) mod info;
 pub(crate) mod iomem;
 pub(crate) mod lsmod;
 pub(crate) mod mount;
+pub(crate) mod ps;
 pub(crate) mod read;
 mod recovered_file;
 pub(crate) mod symbols;

@@ -90,6 +90,8 @@ fn run_into(
         Command::Read(arguments) => commands::read::run(target, arguments, out),
         Command::Symbols(arguments) => commands::symbols::run(target, arguments, out),
         Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(target, arguments, out),
+        Command::Ps(arguments) => commands::ps::run(target, arguments, out),
+        Command::Dmesg(arguments) => commands::dmesg::run(target, arguments, out),
         Command::Lsmod(arguments) => commands::lsmod::run(target, arguments, out),
         Command::Iomem(arguments) => commands::iomem::run(target, arguments, out),
         Command::Cmdline(arguments) => commands::cmdline::run(target, arguments, out),

@@ -1,6 +1,6 @@
 //! The commands that list what a kernel says about itself.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{PauseArguments, TargetArguments};
 
@@ -48,4 +48,90 @@ Examples:
 pub(crate) struct LsmodArguments {
     #[command(flatten)]
     pub(crate) listing: ListingArguments,
+}
+
+const DMESG_EXAMPLES: &str = "\
+Examples:
+  vread dmesg qemu:/run/vm.sock
+  vread dmesg qemu:/run/vm.sock --level warning        warnings and worse
+  vread dmesg qemu:/run/vm.sock --json | jq -r '.[] | select(.device == \"+pci:0000:00:01.1\").text'";
+
+/// Print the kernel's log as dmesg does: each line with its time.
+///
+/// Records that lost their text to newer ones are counted on standard error.
+#[derive(Debug, Args)]
+#[command(after_help = DMESG_EXAMPLES)]
+pub(crate) struct DmesgArguments {
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+    /// Only this level and more urgent ones.
+    #[arg(long, value_enum)]
+    pub(crate) level: Option<Level>,
+    /// Print lines as the guest's own /proc/kmsg does, level and facility in front.
+    #[arg(long, conflicts_with_all = ["json", "color"])]
+    pub(crate) raw: bool,
+    /// Show levels in colour.
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+}
+
+/// A level of the kernel's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Level {
+    Emergency,
+    Alert,
+    Critical,
+    Error,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Level {
+    /// Its number, the most urgent 0.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Emergency => 0,
+            Self::Alert => 1,
+            Self::Critical => 2,
+            Self::Error => 3,
+            Self::Warning => 4,
+            Self::Notice => 5,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
+
+const PS_EXAMPLES: &str = "\
+Examples:
+  vread ps qemu:/run/vm.sock
+  vread ps qemu:/run/vm.sock --tree
+  vread ps qemu:/run/vm.sock --json | jq '.[] | select(.state == \"D\") | .name'";
+
+/// List what runs in the guest: processes, and threads of the kernel in brackets.
+///
+/// RSS is in KiB; START is in seconds since the guest's boot. The command line comes out of the process's own
+/// memory, through its own page table; where that page is not in RAM, the name is shown with a question mark.
+#[derive(Debug, Args)]
+#[command(after_help = PS_EXAMPLES)]
+pub(crate) struct PsArguments {
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+    /// Show who started whom.
+    #[arg(long, short = 't', conflicts_with = "json")]
+    pub(crate) tree: bool,
+    /// List each thread behind its process.
+    #[arg(long, short = 'T')]
+    pub(crate) threads: bool,
 }

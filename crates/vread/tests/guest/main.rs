@@ -19,6 +19,7 @@ mod listings;
 mod mounted;
 mod own_files;
 mod peers;
+mod processes;
 mod program;
 mod ranges;
 mod sparse;
@@ -34,7 +35,7 @@ type SharedTest = fn(&Guest);
 /// A test that boots guests of its own.
 type OwnTest = fn(KernelRelease);
 
-const SHARED: [(&str, SharedTest); 18] = [
+const SHARED: [(&str, SharedTest); 19] = [
     (
         "headers_equal_the_guests_own_kcore",
         image::headers_equal_the_guests_own_kcore,
@@ -62,6 +63,7 @@ const SHARED: [(&str, SharedTest); 18] = [
     ),
     ("listing_iomem", own_files::listing_iomem),
     ("listing_lsmod", own_files::listing_lsmod),
+    ("listing_dmesg", own_files::listing_dmesg),
     (
         "listing_vmallocinfo_totals",
         own_files::listing_vmallocinfo_totals,
@@ -88,7 +90,8 @@ const SHARED: [(&str, SharedTest); 18] = [
     ),
 ];
 
-const OWN: [(&str, OwnTest); 5] = [
+const OWN: [(&str, OwnTest); 6] = [
+    ("listing_ps", processes::ps_equals_the_guests_own),
     ("vmalloc_content_mapped", vmalloc_content::mapped),
     (
         "vmalloc_content_through_the_vmm",

@@ -115,3 +115,92 @@ pub(crate) fn listing_under_pause(guest: &Guest) {
     assert!(said.contains("no_such_symbol"), "{said:?}");
     assert_ne!(uptime(), before);
 }
+
+/// G63: every line of the log, as the guest's own syslog gives them, level and time in front; and every
+/// record, as its /dev/kmsg gives them.
+pub(crate) fn listing_dmesg(guest: &Guest) {
+    // Levels, facilities and lines of our own.
+    for text in [
+        "<3>vread: an error\n",
+        "<14>vread: of user space\n",
+        "<5>one\ntwo\nthree\n",
+    ] {
+        guest.write("/dev/kmsg", text).unwrap();
+    }
+    let run = |words: &[&str]| guest.run(words).unwrap().stdout;
+    let (ours, theirs) = decided(
+        || vread_stdout(["dmesg", &target(guest), "--raw"]),
+        || run(&["/bin/busybox", "dmesg", "-r"]),
+    );
+    let trimmed = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    assert_same(&trimmed(&ours), &trimmed(&theirs));
+    // What a program writes gets the facility of users.
+    assert!(
+        ours.contains("<11>[") && ours.contains("] three"),
+        "no lines of ours"
+    );
+    // Reading /dev/kmsg waits for more at its end.
+    let (ours, theirs) = decided(
+        || vread_stdout(["dmesg", &target(guest), "--json"]),
+        || {
+            run(&[
+                "/bin/busybox",
+                "timeout",
+                "1",
+                "/bin/busybox",
+                "cat",
+                "/dev/kmsg",
+            ])
+        },
+    );
+    let ours: Vec<serde_json::Value> = serde_json::from_str(&ours).unwrap();
+    let ours: Vec<String> = ours
+        .iter()
+        .filter(|record| record["open"] == false)
+        .flat_map(kmsg_lines)
+        .collect();
+    assert_same(&ours, &trimmed(&theirs));
+    println!("{} lines", theirs.lines().count());
+}
+
+/// Equal lines; where not, the first that differs is told.
+#[track_caller]
+pub(crate) fn assert_same(ours: &[String], theirs: &[String]) {
+    for (number, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        assert_eq!(ours, theirs, "line {}", number + 1);
+    }
+    let (some, more) = (ours.len().min(theirs.len()), ours.len().max(theirs.len()));
+    let longer = if ours.len() > some { ours } else { theirs };
+    assert_eq!(
+        some,
+        more,
+        "lines that one side lacks: {:#?}",
+        &longer[some..]
+    );
+}
+
+/// A record as /dev/kmsg prints it.
+fn kmsg_lines(record: &serde_json::Value) -> Vec<String> {
+    let number = |key: &str| record[key].as_u64().unwrap();
+    let text = |key: &str| record[key].as_str().map(str::to_owned);
+    let priority = number("facility") << 3 | number("level");
+    let micros = number("time_ns") / 1000;
+    let mut escaped = String::new();
+    for byte in text("text").unwrap().bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'\\' => escaped.push(char::from(byte)),
+            _ => escaped += &format!("\\x{byte:02x}"),
+        }
+    }
+    let mut lines = vec![format!("{priority},{},{micros},-;{escaped}", number("seq"))];
+    lines.extend(text("subsystem").map(|subsystem| format!(" SUBSYSTEM={subsystem}")));
+    lines.extend(text("device").map(|device| format!(" DEVICE={device}")));
+    lines
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
