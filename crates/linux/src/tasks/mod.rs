@@ -77,10 +77,11 @@ pub struct Ids {
 /// The memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes in RAM: every processor's part of the count added up.
+    /// Bytes in RAM: every processor's part of the count added up, as `/proc/PID/status` does since 6.16 or
+    /// so.
     pub rss: ByteLen,
     /// Bytes in RAM without the parts that processors since 6.2 have not handed in; this is what
-    /// `/proc/PID/stat` says before 6.16 or so.
+    /// `/proc/PID/stat` says.
     pub rss_handed_in: ByteLen,
     /// Bytes of address space.
     pub size: ByteLen,

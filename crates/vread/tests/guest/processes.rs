@@ -104,9 +104,9 @@ fn outside_process(guest: &Guest, process: &Value) -> (u32, Facts) {
         let each = each.map(|which| process[key][which].as_u64().unwrap().to_string());
         each.join(" ")
     };
-    // Kernels before 6.16 print what processors have handed in.
+    // Since 6.16 or so, status adds up what every processor counts; stat does not.
     let exact = guest.kernel().uname().starts_with("7.");
-    let rss = if exact { "rss" } else { "rss_handed_in" };
+    let status_rss = if exact { "rss" } else { "rss_handed_in" };
     let arguments = process["arguments"].as_array();
     let arguments = arguments.into_iter().flatten();
     let command_line: String = arguments
@@ -119,7 +119,8 @@ fn outside_process(guest: &Guest, process: &Value) -> (u32, Facts) {
         ("threads", number("threads").to_string()),
         ("start", (number("start_ns") / 10_000_000).to_string()),
         ("size", number("size").to_string()),
-        ("rss", (number(rss) / 4096).to_string()),
+        ("rss", (number("rss_handed_in") / 4096).to_string()),
+        ("status rss", (number(status_rss) / 1024).to_string()),
         ("uid", ids("uid")),
         ("gid", ids("gid")),
         ("command line", command_line),
@@ -178,13 +179,20 @@ fn inside_processes(guest: &Guest) -> BTreeMap<u32, Facts> {
         .collect();
     let ids = shell(
         guest,
-        &format!("{busybox} grep -E '^(Uid|Gid):' [0-9]*/status"),
+        &format!("{busybox} grep -E '^(Uid|Gid|VmRSS):' [0-9]*/status"),
     );
     for line in ids.lines() {
         let (pid, rest) = line.split_once("/status:").unwrap();
         let (key, ids) = rest.split_once(':').unwrap();
-        let key = if key == "Uid" { "uid" } else { "gid" };
-        let ids: Vec<&str> = ids.split_whitespace().collect();
+        let key = match key {
+            "Uid" => "uid",
+            "Gid" => "gid",
+            _ => "status rss",
+        };
+        let ids: Vec<&str> = ids
+            .split_whitespace()
+            .filter(|word| *word != "kB")
+            .collect();
         if let Some(facts) = processes.get_mut(&pid.parse().unwrap()) {
             facts.insert(key, ids.join(" "));
         }
@@ -196,8 +204,12 @@ fn inside_processes(guest: &Guest) -> BTreeMap<u32, Facts> {
             facts.insert("command line", line.trim_end_matches('\n').to_owned());
         }
     }
+    for facts in processes.values_mut() {
+        // Threads of the kernel have no such line.
+        facts.entry("status rss").or_insert_with(|| "0".to_owned());
+    }
     // One that ended between the three.
-    processes.retain(|_, facts| facts.len() == 10);
+    processes.retain(|_, facts| facts.len() == 11);
     processes
 }
 
