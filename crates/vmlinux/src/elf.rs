@@ -85,6 +85,7 @@ impl Contents<'_> {
             let offset = writer.reserve(len_u64(bytes.len()), 1);
             debug.push(Placed { name, offset });
         }
+        let symbols_at = writer.reserved_len();
         let mut names = Vec::new();
         for symbol in self.symbols {
             writer.reserve_symbol_index(None);
@@ -130,6 +131,7 @@ impl Contents<'_> {
             writer.pad_until(place.offset);
             writer.write(bytes);
         }
+        writer.pad_until(symbols_at);
         writer.write_null_symbol();
         for (symbol, name) in self.symbols.iter().zip(&names) {
             let st_name = writer.string_offset(Some(*name));
@@ -174,8 +176,7 @@ impl Contents<'_> {
     fn segments(&self) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for (index, section) in self.sections.iter().enumerate() {
-            // Per-CPU variables counted from 0 lie nowhere in memory; drgn takes what the segments span
-            // for what moves with the image.
+            // drgn takes what the segments span for what moves with the image.
             let from_zero =
                 section.content == Content::PerCpu && section.range.start() == VirtAddr::default();
             if section.of_module || from_zero {
@@ -217,7 +218,7 @@ impl Contents<'_> {
             p_type: elf::PT_LOAD,
             p_flags: match first.content {
                 Content::Text | Content::ReadOnly | Content::Notes => elf::PF_R | elf::PF_X,
-                Content::Data | Content::PerCpu => elf::PF_R | elf::PF_W,
+                Content::Data | Content::Bss | Content::PerCpu => elf::PF_R | elf::PF_W,
                 Content::GoneText | Content::GoneData => elf::PF_R | elf::PF_W | elf::PF_X,
             },
             p_offset: offset,
@@ -234,6 +235,10 @@ impl Contents<'_> {
 
     /// The place of a section's bytes: at the same offset in a page as in memory.
     fn reserve_bytes(&self, writer: &mut Writer<'_>, section: &Section) -> u64 {
+        if section.is_from_zero() {
+            // In no segment's bytes.
+            return 0;
+        }
         let in_page = section.range.start().page_offset().get();
         let len = writer.reserved_len();
         // WRAP: both are below a page.
@@ -252,10 +257,10 @@ impl Contents<'_> {
         place: Placed,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), VmlinuxError> {
-        writer.pad_until(place.offset);
         if !section.content.is_in_file() {
             return Ok(());
         }
+        writer.pad_until(place.offset);
         let mut piece = vec![0; PIECE];
         let mut addr = section.range.start();
         let mut zeroed = ByteLen::ZERO;

@@ -6,7 +6,8 @@
 //! forms that differ in addresses only, because gdb knows nothing of a kernel that was moved
 //! ([`AddressForm`]).
 //!
-//! Data that changes is not in the file: a debugger is to read it live. What a kernel lacks is listed as
+//! Data that changes is in the file as it was when it was written, for debuggers that want some; they are
+//! to read it live. What a kernel lacks is listed as
 //! [`Warning`]s, and all else is there. Everything that the target says is hostile here too: tables have
 //! limits, nothing recurses over types, and names are made printable.
 //!
@@ -43,8 +44,9 @@ mod read;
 mod sections;
 mod symbols;
 mod text;
+mod typed;
 mod vmlinux;
 
 pub use error::{VmlinuxError, Warning};
 pub use form::AddressForm;
-pub use vmlinux::Vmlinux;
+pub use vmlinux::{Variable, Vmlinux};

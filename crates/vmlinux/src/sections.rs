@@ -20,8 +20,11 @@ pub(crate) enum Content {
     ReadOnly,
     /// Notes; their bytes are in the file.
     Notes,
-    /// Data that changes. A copy in the file would be wrong a moment later, and gdb would show it.
+    /// Data that changes; the file holds its bytes of the moment, since crash takes a file without data for
+    /// none of a kernel. Debuggers look into memory first.
     Data,
+    /// Data that changes and was zeros at first.
+    Bss,
     /// Code that ran once; its memory has been given away.
     GoneText,
     /// Data that was needed once; its memory has been given away.
@@ -33,12 +36,12 @@ pub(crate) enum Content {
 impl Content {
     /// Whether the file holds the bytes.
     pub(crate) fn is_in_file(self) -> bool {
-        matches!(self, Self::Text | Self::ReadOnly | Self::Notes)
+        matches!(self, Self::Text | Self::ReadOnly | Self::Notes | Self::Data)
     }
 
     /// Whether its memory may change, or has been given to somebody else.
     pub(crate) fn is_writable(self) -> bool {
-        !self.is_in_file()
+        !matches!(self, Self::Text | Self::ReadOnly | Self::Notes)
     }
 
     /// Whether it is code.
@@ -189,7 +192,7 @@ const BOUNDARIES: &[Boundary] = &[
         ".orc_lookup",
         "orc_lookup",
         &["orc_lookup_end"],
-        Content::Data,
+        Content::Bss,
     ),
     always(
         ".init.data",
@@ -213,16 +216,16 @@ const BOUNDARIES: &[Boundary] = &[
         ".smp_locks",
         "__smp_locks",
         &["__smp_locks_end"],
-        Content::Data,
+        Content::Bss,
     ),
     maybe(
         ".data_nosave",
         "__nosave_begin",
         &["__nosave_end"],
-        Content::Data,
+        Content::Bss,
     ),
-    always(".bss", "__bss_start", &["__bss_stop"], Content::Data),
-    maybe(".brk", "__brk_base", &["__brk_limit"], Content::Data),
+    always(".bss", "__bss_start", &["__bss_stop"], Content::Bss),
+    maybe(".brk", "__brk_base", &["__brk_limit"], Content::Bss),
 ];
 
 /// The image's sections, by address, none inside another.
@@ -333,6 +336,13 @@ fn cut_out(sections: &mut Vec<Section>, boundary: &Boundary, range: VirtRange) {
         content: boundary.content,
         of_module: false,
     });
+}
+
+impl Section {
+    /// Per-CPU variables that are counted from 0 lie nowhere in memory.
+    pub(crate) fn is_from_zero(&self) -> bool {
+        self.content == Content::PerCpu && self.range.start() == VirtAddr::default()
+    }
 }
 
 /// The index of the section that `addr` lies in, or, for labels at an end, of the one that ends there.

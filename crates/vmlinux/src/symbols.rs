@@ -1,7 +1,7 @@
 //! The symbol table: every line of kallsyms, with a section, a kind and a size.
 
 use vread_addr::{ByteLen, VirtAddr};
-use vread_linux::Symbols;
+use vread_linux::Symbol;
 
 use crate::sections::{self, Content, Section};
 use crate::text::printable;
@@ -41,11 +41,13 @@ pub(crate) enum Binding {
     Weak,
 }
 
-/// The symbols of the image and of its modules, local ones first, each group in the order of
+/// Symbols of the file, local ones first, each group in the order of
 /// `/proc/kallsyms`.
-pub(crate) fn collect(symbols: &Symbols<'_>, sections: &[Section]) -> Vec<ElfSymbol> {
+pub(crate) fn collect(
+    symbols: impl Iterator<Item = Symbol>,
+    sections: &[Section],
+) -> Vec<ElfSymbol> {
     let mut collected: Vec<ElfSymbol> = symbols
-        .iter()
         .map(|symbol| {
             let section = sections::find(sections, symbol.addr);
             ElfSymbol {

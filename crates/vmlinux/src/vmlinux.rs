@@ -1,50 +1,84 @@
 use std::io::Write;
 
-use vread_linux::Kernel;
+use vread_addr::VirtAddr;
+use vread_linux::btf::TypeId;
+use vread_linux::{Kernel, Symbols};
 
 use crate::elf::Contents;
 use crate::form::{AddressForm, Relocation};
 use crate::sections::{self, Section};
 use crate::symbols::{self, ElfSymbol};
+use crate::typed::{self, VariableType};
 use crate::{VmlinuxError, Warning, dwarf};
 
 /// What a kernel's memory says about the file that it was made from, ready to be written.
 ///
-/// Symbols are those of the moment at which it was recovered: modules come and go.
+/// Symbols of modules are those of the moment at which it was recovered: modules come and go.
 #[derive(Debug)]
 pub struct Vmlinux<'k> {
     kernel: &'k Kernel,
+    symbols: Symbols<'k>,
+}
+
+/// A variable whose type is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name, made printable.
+    pub name: String,
+    /// Where it lies now.
+    pub addr: VirtAddr,
+    /// Its type, in the kernel's BTF.
+    pub of: TypeId,
+}
+
+/// What a file of one form has in it.
+struct Layout {
     sections: Vec<Section>,
     symbols: Vec<ElfSymbol>,
     warnings: Vec<Warning>,
 }
 
 impl<'k> Vmlinux<'k> {
-    /// Finds the sections and symbols of a kernel.
+    /// Reads the symbols of a kernel.
     ///
     /// # Errors
     ///
     /// [`VmlinuxError::Symbols`] for a kernel without a symbol table.
     pub fn recover(kernel: &'k Kernel) -> Result<Self, VmlinuxError> {
-        let all = kernel.symbols().map_err(VmlinuxError::Symbols)?;
-        let mut warnings = Vec::new();
-        let mut sections = sections::of_image(kernel, &mut warnings);
-        let modules = sections::of_modules(&all, &sections);
-        sections.extend(modules);
-        sections.sort_by_key(|section| section.range.start());
-        let symbols = symbols::collect(&all, &sections);
-        Ok(Self {
-            kernel,
-            sections,
-            symbols,
-            warnings,
-        })
+        let symbols = kernel.symbols().map_err(VmlinuxError::Symbols)?;
+        Ok(Self { kernel, symbols })
+    }
+
+    /// The variables of the image whose type is one of BTF's: those that BTF knows (per-CPU ones), and
+    /// well-known ones that it does not. Those whose type BTF has no number for, such as an array that
+    /// nothing else is, are not among them. None for a kernel without BTF.
+    #[must_use]
+    pub fn variables(&self) -> Vec<Variable> {
+        let Some(btf) = self.kernel.btf() else {
+            return Vec::new();
+        };
+        let layout = self.layout(AddressForm::LinkTime);
+        let variables = typed::variables(
+            btf,
+            self.kernel.release(),
+            &layout.sections,
+            &layout.symbols,
+        );
+        let of_btf = variables.into_iter().filter_map(|(symbol, of)| match of {
+            VariableType::Btf(of) => Some(Variable {
+                name: symbol.name.clone(),
+                addr: symbol.addr,
+                of,
+            }),
+            VariableType::Notation(_) => None,
+        });
+        of_btf.collect()
     }
 
     /// Writes the file with addresses of one form, from its first byte to its last, and returns what it
-    /// lacks.
+    /// lacks. Symbols of modules are in the run-time form only: where the image was linked, there are none.
     ///
-    /// Text and read-only data are read as they are now; what is not there is zeros.
+    /// Text and data are read as they are now; what is not there is zeros.
     ///
     /// # Errors
     ///
@@ -56,24 +90,47 @@ impl<'k> Vmlinux<'k> {
         out: &mut dyn Write,
     ) -> Result<Vec<Warning>, VmlinuxError> {
         let relocation = Relocation::new(self.kernel, form);
-        let mut warnings = self.warnings.clone();
-        let debug = self.dwarf(relocation).unwrap_or_else(|why| {
-            warnings.push(Warning::NoTypes { why });
+        let mut layout = self.layout(form);
+        let debug = self.dwarf(&layout, relocation).unwrap_or_else(|why| {
+            layout.warnings.push(Warning::NoTypes { why });
             Vec::new()
         });
         let contents = Contents {
             kernel: self.kernel,
-            sections: &self.sections,
-            symbols: &self.symbols,
+            sections: &layout.sections,
+            symbols: &layout.symbols,
             debug: &debug,
             relocation,
         };
-        contents.write(out, &mut warnings)?;
-        Ok(warnings)
+        contents.write(out, &mut layout.warnings)?;
+        Ok(layout.warnings)
+    }
+
+    fn layout(&self, form: AddressForm) -> Layout {
+        let mut warnings = Vec::new();
+        let mut sections = sections::of_image(self.kernel, &mut warnings);
+        if form == AddressForm::RunTime {
+            let modules = sections::of_modules(&self.symbols, &sections);
+            sections.extend(modules);
+            sections.sort_by_key(|section| section.range.start());
+        }
+        let symbols = self.symbols.iter();
+        let symbols =
+            symbols.filter(|symbol| form == AddressForm::RunTime || symbol.module.is_none());
+        let symbols = symbols::collect(symbols, &sections);
+        Layout {
+            sections,
+            symbols,
+            warnings,
+        }
     }
 
     /// The sections of DWARF, or why there are none.
-    fn dwarf(&self, relocation: Relocation) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    fn dwarf(
+        &self,
+        layout: &Layout,
+        relocation: Relocation,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
         let Some(btf) = self.kernel.btf() else {
             let missing = self.kernel.missing().iter();
             let why = missing.map(|missing| format!("{} ({})", missing.what, missing.why));
@@ -86,8 +143,8 @@ impl<'k> Vmlinux<'k> {
         let source = dwarf::Source {
             btf,
             release: self.kernel.release(),
-            sections: &self.sections,
-            symbols: &self.symbols,
+            sections: &layout.sections,
+            symbols: &layout.symbols,
             relocation,
         };
         dwarf::write(source).map_err(|error| error.to_string())

@@ -10,6 +10,7 @@ use super::Source;
 use super::unit::TypeUnit;
 use crate::VmlinuxError;
 use crate::symbols::{Binding, ElfSymbol, SymbolKind};
+use crate::typed;
 
 /// A function that has a type and a place.
 struct Function<'a> {
@@ -23,12 +24,8 @@ impl TypeUnit<'_> {
     ///
     /// Where several functions have the same name, BTF does not say which of them it describes: they
     /// keep their symbols and get no types, rather than a wrong one.
-    pub(super) fn add_functions(
-        &mut self,
-        source: &Source<'_>,
-        by_name: &HashMap<&str, Vec<&ElfSymbol>>,
-    ) -> Result<(), VmlinuxError> {
-        let mut functions = self.functions(by_name);
+    pub(super) fn add_functions(&mut self, source: &Source<'_>) -> Result<(), VmlinuxError> {
+        let mut functions = self.functions(&typed::by_name(source.symbols));
         functions.sort_by_key(|function| {
             let is_local = function.symbol.binding == Binding::Local;
             // The name, so that the same kernel gives the same file.

@@ -1,26 +1,13 @@
-//! The types of well-known variables, found in BTF by name.
-
-use std::collections::HashMap;
+//! Types that are made from those of BTF, for well-known variables.
 
 use gimli::constants;
 use gimli::write::{AttributeValue, UnitEntryId};
-use vread_linux::Btf;
-use vread_linux::btf::{CompositeKind, Shape, TypeId};
+use vread_linux::btf::Sign;
 
 use super::unit::TypeUnit;
 use crate::VmlinuxError;
 use crate::known::{Base, Extent, Notation};
-
-/// Types of BTF by what they are called; none for a name that several types share.
-pub(super) struct NamedTypes(HashMap<(Word, Vec<u8>), Option<TypeId>>);
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Word {
-    Struct,
-    Union,
-    Enum,
-    Plain,
-}
+use crate::typed::NamedTypes;
 
 /// A type that was found, as an entry, and its bytes where they are known.
 #[derive(Clone, Copy)]
@@ -28,40 +15,6 @@ struct Found {
     /// None for `void`.
     entry: Option<UnitEntryId>,
     size: Option<u64>,
-}
-
-impl NamedTypes {
-    pub(super) fn new(btf: &Btf) -> Self {
-        let mut named = HashMap::new();
-        for (id, described) in btf.types() {
-            let word = match described.shape {
-                Shape::Composite {
-                    kind: CompositeKind::Struct,
-                    ..
-                } => Word::Struct,
-                Shape::Composite {
-                    kind: CompositeKind::Union,
-                    ..
-                } => Word::Union,
-                Shape::Enum { .. } => Word::Enum,
-                Shape::Typedef(_) | Shape::Int { .. } => Word::Plain,
-                _ => continue,
-            };
-            let name = btf.text(described.name);
-            if !name.is_empty() {
-                let shared = named.entry((word, name.to_vec()));
-                shared.and_modify(|id| *id = None).or_insert(Some(id));
-            }
-        }
-        Self(named)
-    }
-
-    fn find(&self, word: Word, name: &str) -> Option<TypeId> {
-        self.0
-            .get(&(word, name.as_bytes().to_vec()))
-            .copied()
-            .flatten()
-    }
 }
 
 impl TypeUnit<'_> {
@@ -103,10 +56,7 @@ impl TypeUnit<'_> {
             let Some(array) = found.entry else {
                 return Ok(None);
             };
-            let index = self
-                .integers
-                .get(&(8, vread_linux::btf::Sign::Unsigned))
-                .copied();
+            let index = self.integers.get(&(8, Sign::Unsigned)).copied();
             self.add_subrange(array, index, count32)?;
             found.size = count.map_or(Some(0), |count| each.checked_mul(count));
         }
@@ -115,18 +65,13 @@ impl TypeUnit<'_> {
     }
 
     fn base(&self, named: &NamedTypes, base: Base) -> Option<Found> {
-        let id = match base {
-            Base::Void => {
-                return Some(Found {
-                    entry: None,
-                    size: None,
-                });
-            }
-            Base::Struct(name) => named.find(Word::Struct, name),
-            Base::Union(name) => named.find(Word::Union, name),
-            Base::Enum(name) => named.find(Word::Enum, name),
-            Base::Plain(name) => named.find(Word::Plain, name),
-        }?;
+        if base == Base::Void {
+            return Some(Found {
+                entry: None,
+                size: None,
+            });
+        }
+        let id = named.find(base)?;
         Some(Found {
             entry: Some(self.entry_of(id)?),
             size: self.btf.size_of(id).map(|size| size.get()),

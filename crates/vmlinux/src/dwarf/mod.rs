@@ -9,8 +9,6 @@ mod types;
 mod unit;
 mod variables;
 
-use std::collections::HashMap;
-
 use gimli::write::{EndianVec, Sections};
 use gimli::{LittleEndian, SectionId};
 use vread_linux::Btf;
@@ -36,24 +34,12 @@ pub(crate) struct Source<'a> {
     pub(crate) relocation: Relocation,
 }
 
-impl<'a> Source<'a> {
-    /// The symbols by name. Names are not unique (G26).
-    fn by_name(&self) -> HashMap<&'a str, Vec<&'a ElfSymbol>> {
-        let mut by_name: HashMap<&str, Vec<&ElfSymbol>> = HashMap::new();
-        for symbol in self.symbols {
-            by_name.entry(&symbol.name).or_default().push(symbol);
-        }
-        by_name
-    }
-}
-
 /// The sections' names and bytes.
 pub(crate) fn write(source: Source<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, VmlinuxError> {
     let mut unit = TypeUnit::new(source.btf);
     unit.add_types()?;
-    let by_name = source.by_name();
-    unit.add_functions(&source, &by_name)?;
-    unit.add_variables(&source, &by_name)?;
+    unit.add_functions(&source)?;
+    unit.add_variables(&source)?;
     unit.set_ranges(&source);
     let mut sections = Sections::new(EndianVec::new(LittleEndian));
     unit.write(&mut sections).map_err(format)?;

@@ -45,7 +45,10 @@ pub(super) const KNOWN: &[Known] = &[
     known("vmap_lazy_nr", "atomic_long_t"),
     known("vmap_block_queue", "struct vmap_block_queue"),
     known("vmap_blocks", "struct xarray"),
-    // Slabs.
+    // Maple trees and slabs.
+    known("mt_slots", "const unsigned char [4]"),
+    known("mt_pivots", "const unsigned char [4]"),
+    known("mt_min_slots", "const unsigned char [4]"),
     known("slab_caches", "struct list_head"),
     known("slab_mutex", "struct mutex"),
     known("kmem_cache", "struct kmem_cache *"),

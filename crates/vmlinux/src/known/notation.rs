@@ -37,6 +37,11 @@ pub(crate) enum Extent {
 }
 
 impl Notation {
+    /// Whether the variable is of the base type itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.is_const && !self.is_volatile && self.pointers == 0 && self.extents.is_empty()
+    }
+
     /// Reads a type of our own tables.
     pub(crate) fn parse(text: &'static str) -> Option<Self> {
         let (declarator, extents) = match text.split_once('[') {
