@@ -355,21 +355,7 @@ impl Guest {
         self.ask_json(&Request::SpawnThreads { count })
     }
 
-    /// Restarts the guest as its reset button would, and waits until it answers again. QEMU stays.
-    ///
-    /// # Errors
-    /// As [`Guest::boot`]; the guest is of no use then.
-    pub fn reset(&mut self, patience: Duration) -> Result<(), GuestError> {
-        self.push_reset_button()?;
-        let wire = self.wire.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let greeted = wire.set_patience(patience).and_then(|()| wire.receive());
-        match greeted {
-            Ok(_) => Ok(()),
-            Err(source) => Err(self.broken_wire(source)),
-        }
-    }
-
-    /// Begins a restart and does not wait: for tests that look at a guest in its firmware.
+    /// Restarts the guest as its reset button would, and does not wait for it. QEMU stays.
     ///
     /// # Errors
     /// QEMU does not obey.
@@ -378,6 +364,19 @@ impl Guest {
         // It was started to end with its guest.
         qmp.execute("set-action", json!({ "reboot": "reset" }))?;
         qmp.execute("system_reset", json!({})).map(drop)
+    }
+
+    /// Waits until a guest that was [reset](Guest::push_reset_button) answers again.
+    ///
+    /// # Errors
+    /// It does not; it is of no use then.
+    pub fn wait_for_restart(&mut self, patience: Duration) -> Result<(), GuestError> {
+        let wire = self.wire.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let greeted = wire.set_patience(patience).and_then(|()| wire.receive());
+        match greeted {
+            Ok(_) => Ok(()),
+            Err(source) => Err(self.broken_wire(source)),
+        }
     }
 
     /// How QEMU ended, if it has.

@@ -86,6 +86,8 @@ pub enum Stop {
 pub enum SourceFailure {
     /// The party that had the memory has ended.
     Gone,
+    /// The machine was restarted, so that what the source knows of it is of a system that is gone.
+    Restarted,
     /// The memory's file is now too short to hold what it held.
     Truncated,
     /// The system refused the read with this error number.
@@ -100,6 +102,7 @@ impl fmt::Display for SourceFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("the target has ended"),
+            Self::Restarted => f.write_str("the guest restarted; open the file again"),
             Self::Truncated => f.write_str("the memory's file was truncated"),
             Self::Os(errno) => write!(f, "the system refused the read (errno {errno})"),
             Self::Torn => f.write_str("the target's own records keep changing while they are read"),

@@ -206,7 +206,7 @@ impl Filesystem for KcoreFs {
         drop(open);
         let caching = match file.content() {
             Content::Live => FopenFlags::FOPEN_DIRECT_IO,
-            Content::Fixed => FopenFlags::FOPEN_KEEP_CACHE,
+            Content::Fixed => FopenFlags::empty(),
         };
         reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);
     }

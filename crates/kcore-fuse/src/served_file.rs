@@ -9,7 +9,7 @@ use vread_nofault::UserBuf;
 pub enum Content {
     /// At any time: each read looks anew, and nobody on the way keeps a byte.
     Live,
-    /// Never, once it has been opened: the system may keep it.
+    /// Never while it is open: the system may keep it until it is opened again.
     Fixed,
 }
 

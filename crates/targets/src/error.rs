@@ -270,6 +270,16 @@ pub enum TargetError {
         /// What QEMU's word adds, from a semicolon on.
         hint: String,
     },
+    /// A kernel is in the guest's memory, and the guest runs something else.
+    #[error(
+        "{guest}: the kernel {release} is in memory but does not run: the guest is in its firmware or boot loader, as after a restart; try again in a moment"
+    )]
+    NotRunning {
+        /// The guest, in words.
+        guest: String,
+        /// The kernel's release, made printable.
+        release: String,
+    },
     /// Something that the kernel's memory should hold is missing or does not make sense.
     #[error("{guest}: {source}{lacks}")]
     Kernel {

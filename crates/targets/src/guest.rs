@@ -22,6 +22,9 @@ use crate::{
     target::OpenOptions,
 };
 
+/// How often a vCPU is asked before it is believed that it runs another kernel or none.
+const MAX_CPU_ASKS: usize = 5;
+
 /// A guest: QEMU's word for where its memory lies, and what the memory says about itself.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -46,7 +49,8 @@ impl Guest {
         let mem = mem?;
         // QEMU lived all the while, so the process that was opened is QEMU's. The socket is for others
         // from now on.
-        let cpus: Vec<CpuPaging> = line.paging.into_iter().collect();
+        let cpu = line.cpu;
+        let cpus: Vec<CpuPaging> = cpu.paging().into_iter().collect();
         let qemu = line.hang_up()?;
         let help = AttachOptions::default()
             .cpus(&cpus)
@@ -56,12 +60,51 @@ impl Guest {
             guest: qemu.title(),
             source,
         })?;
-        Ok(Self {
+        let guest = Self {
             qemu,
             kernel,
             ask_time,
             map_time,
-        })
+        };
+        // A machine that was reset has the kernel before in its memory until the next one is loaded.
+        if !cpu
+            .may_run(&guest.kernel)
+            .map_err(|source| guest.lost(source))?
+            && !guest.runs()?
+        {
+            return Err(TargetError::NotRunning {
+                guest: guest.qemu.title(),
+                release: printable(guest.kernel.release().as_bytes()),
+            });
+        }
+        Ok(guest)
+    }
+
+    /// Whether the kernel still runs, by QEMU's word and by what is in memory. A vCPU leaves its kernel for
+    /// moments (its firmware's management mode), so a no is asked for several times.
+    pub(crate) fn runs(&self) -> Result<bool, TargetError> {
+        for _ in 0..MAX_CPU_ASKS {
+            let in_memory = self.kernel.is_in_memory();
+            if !in_memory.map_err(|source| self.lost(source))? {
+                return Ok(false);
+            }
+            let cpu = OnTheLine::ask_cpu(&self.qemu)?;
+            if cpu
+                .may_run(&self.kernel)
+                .map_err(|source| self.lost(source))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn lost(&self, failure: SourceFailure) -> TargetError {
+        TargetError::Attach {
+            guest: self.qemu.title(),
+            source: failure.into(),
+            hint: String::new(),
+        }
     }
 
     pub(crate) fn kernel(&self) -> &Kernel {

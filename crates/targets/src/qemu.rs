@@ -12,9 +12,9 @@ pub(crate) mod registers;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vread_linux::CpuPaging;
 
 pub use self::layout::{GuestRam, Sharing};
+pub(crate) use self::paging::CpuWord;
 pub use self::pause::{PauseEnd, Paused};
 use self::qmp::Qmp;
 use crate::{TargetError, error::printable};
@@ -75,8 +75,8 @@ impl QemuGuest {
 #[derive(Debug)]
 pub(crate) struct OnTheLine {
     pub(crate) guest: QemuGuest,
-    /// What the first vCPU uses for paging, where it runs a kernel.
-    pub(crate) paging: Option<CpuPaging>,
+    /// What the first vCPU runs.
+    pub(crate) cpu: CpuWord,
     qmp: Qmp,
 }
 
@@ -88,7 +88,7 @@ impl OnTheLine {
         let mut ram = layout::main_memory(&mut qmp)?;
         let status = query::<Status>(&mut qmp, "query-status")?.status;
         let name = query::<Name>(&mut qmp, "query-name")?.name;
-        let paging = paging::of_first_cpu(&mut qmp)?;
+        let cpu = paging::of_first_cpu(&mut qmp)?;
         let pid = process::owner_of(&qmp, &mut ram)?;
         let guest = QemuGuest {
             pid,
@@ -98,7 +98,7 @@ impl OnTheLine {
             status,
             ram,
         };
-        Ok(Self { guest, paging, qmp })
+        Ok(Self { guest, cpu, qmp })
     }
 
     /// Calls the QEMU with process id `pid` through the first of its QMP sockets that is free.
@@ -119,6 +119,12 @@ impl OnTheLine {
             1 => Err(reasons.remove(0)),
             _ => Err(TargetError::NoUsableSocket { pid, reasons }),
         }
+    }
+
+    /// Asks the QEMU of a guest that is known, in a short call, what its first vCPU runs now.
+    pub(crate) fn ask_cpu(guest: &QemuGuest) -> Result<CpuWord, TargetError> {
+        let mut qmp = registers::connect(guest, &guest.socket)?;
+        paging::of_first_cpu(&mut qmp)
     }
 
     /// Hangs up, after hearing from QEMU that it is still there.

@@ -1,8 +1,9 @@
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use vread_addr::{FileOffset, VirtAddr};
-use vread_iov_iter::{IovIter, Progress};
+use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_kcore::{EndOfFile, KcoreError, KcoreImage, OffsetRule, ReadOptions, read_kcore_iter};
 use vread_linux::{Kernel, LinuxError, ScanProgress, Symbol};
 use vread_nofault::UserBuf;
@@ -24,6 +25,9 @@ use crate::{
 pub struct Target {
     word: TargetWord,
     source: Source,
+    access: Access,
+    /// The guest was seen to have started anew: what is known of it is of a kernel that is gone.
+    restarted: AtomicBool,
     open_time: Duration,
 }
 
@@ -31,6 +35,18 @@ pub struct Target {
 enum Source {
     Guest(Box<Guest>),
     Arena(Box<ArenaTarget>),
+}
+
+/// What a [glance](Target::glance) at a target's memory showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glance {
+    /// All is where it was.
+    Unchanged {
+        /// The kernel's count of ticks, where it has one.
+        jiffies: Option<u64>,
+    },
+    /// Something else is there.
+    Restarted,
 }
 
 /// How to open a target.
@@ -85,8 +101,60 @@ impl Target {
         Ok(Self {
             word,
             source,
+            access: options.access,
+            restarted: AtomicBool::new(false),
             open_time: start.elapsed(),
         })
+    }
+
+    /// Whether the kernel that was found when opening still runs, by the word of the machine's VMM and by
+    /// what is in memory; once it does not, all reading fails with [`SourceFailure::Restarted`].
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] where that cannot be found out: another client holds the VMM's socket, or the
+    /// machine is gone.
+    pub fn is_current(&self) -> Result<bool, TargetError> {
+        let runs = match &self.source {
+            Source::Guest(guest) => guest.runs(),
+            Source::Arena(_) => Ok(true),
+        };
+        self.note(runs)
+    }
+
+    /// As [`Target::is_current`], by what is in memory alone, which shows a restart later or not at all;
+    /// and how far the kernel's clock is, if it has one. Costs next to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceFailure`] where memory as a whole can no longer be read.
+    pub fn glance(&self) -> Result<Glance, SourceFailure> {
+        let Source::Guest(guest) = &self.source else {
+            return Ok(Glance::Unchanged { jiffies: None });
+        };
+        let kernel = guest.kernel();
+        match self.note(kernel.is_in_memory())? {
+            true => Ok(Glance::Unchanged {
+                jiffies: kernel.jiffies(),
+            }),
+            false => Ok(Glance::Restarted),
+        }
+    }
+
+    /// Opens again what the word names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::open`].
+    pub fn reopen(&self) -> Result<Self, TargetError> {
+        Self::open(self.word.clone(), self.access)
+    }
+
+    fn note<E>(&self, runs: Result<bool, E>) -> Result<bool, E> {
+        if let Ok(false) = runs {
+            self.restarted.store(true, Ordering::Relaxed);
+        }
+        Ok(runs? && !self.restarted.load(Ordering::Relaxed))
     }
 
     /// The word that names it.
@@ -168,6 +236,9 @@ impl Target {
             end,
             cancelled: None,
         };
+        if self.restarted.load(Ordering::Relaxed) {
+            return Ok(Progress::failed(SourceFailure::Restarted));
+        }
         match &self.source {
             Source::Guest(guest) => read_kcore_iter(image, guest.kernel(), iter, at, options),
             Source::Arena(arena) => read_kcore_iter(image, arena.as_ref(), iter, at, options),

@@ -3,6 +3,7 @@ use vread_iov_iter::SourceFailure;
 use vread_physmem::PhysMem;
 
 use super::banner;
+use super::boot::BootMark;
 use super::identify::{Identified, Rejected, Verdict};
 use super::{AttachError, AttachTimes, CpuPaging, FoundBy, Kernel, Missing};
 use crate::areas::{AreaHints, AreaLayout, AreaReader};
@@ -136,7 +137,10 @@ impl Kernel {
             .and_then(|bases| PageFilter::new(info, bases, linear?))
             .map_err(|why| keep("page descriptors", "RAM reads as zeros", why))
             .ok();
+        let page = kernel.candidate.page;
+        let boot_mark = BootMark::read(virt, page, kallsyms.as_ref(), btf.as_ref());
         Ok(Self {
+            boot_mark,
             table: kernel.table,
             phys_base: kernel.phys_base,
             release: kernel.release,

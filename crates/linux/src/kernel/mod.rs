@@ -3,6 +3,7 @@
 mod areas;
 mod attach;
 mod banner;
+mod boot;
 mod build_id;
 mod cpus;
 mod error;
@@ -32,6 +33,7 @@ pub use symbols::Symbols;
 pub use times::AttachTimes;
 pub use vmallocinfo::{Caller, VmallocKind, VmallocLine};
 
+use boot::BootMark;
 use vread_addr::{ByteLen, PhysAddr, VirtAddr, VirtRange};
 use vread_iov_iter::SourceFailure;
 use vread_physmem::PhysMem;
@@ -53,6 +55,7 @@ pub struct Kernel {
     info: VmCoreInfo,
     vmcoreinfo_page: PhysAddr,
     found_by: FoundBy,
+    boot_mark: BootMark,
     release: String,
     phys_base: u64,
     kallsyms: Option<Kallsyms>,

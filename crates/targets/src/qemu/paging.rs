@@ -1,6 +1,7 @@
 //! What the guest's first vCPU uses for paging: where its kernel begins.
 
-use vread_linux::{CpuPaging, PagingLevels};
+use vread_iov_iter::SourceFailure;
+use vread_linux::{CpuPaging, Kernel, PagingLevels};
 
 use crate::{TargetError, qemu::qmp::Qmp};
 
@@ -11,33 +12,61 @@ const LONG_MODE: u64 = 1 << 10;
 /// `CR4.LA57`: tables have five levels.
 const LA57: u64 = 1 << 12;
 
-/// Asks for the registers, without stopping the guest; `None` where the vCPU does not run a 64-bit kernel,
-/// or QEMU tells otherwise than known. It is a hint, and nothing needs it.
-pub(crate) fn of_first_cpu(qmp: &mut Qmp) -> Result<Option<CpuPaging>, TargetError> {
+/// What the first vCPU's registers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CpuWord {
+    /// Nothing that is known: a QEMU without a human monitor, or of another kind.
+    Untold,
+    /// It runs no 64-bit kernel: the guest is in its firmware or boot loader.
+    NoKernel,
+    /// It runs with these tables, which may be a firmware's too.
+    Paging(CpuPaging),
+}
+
+impl CpuWord {
+    /// The tables, where there are some.
+    pub(crate) fn paging(self) -> Option<CpuPaging> {
+        match self {
+            Self::Paging(paging) => Some(paging),
+            Self::Untold | Self::NoKernel => None,
+        }
+    }
+
+    /// Whether `kernel` runs, or may: the vCPU's tables map it.
+    pub(crate) fn may_run(self, kernel: &Kernel) -> Result<bool, SourceFailure> {
+        match self {
+            Self::Untold => Ok(true),
+            Self::NoKernel => Ok(false),
+            Self::Paging(paging) => kernel.is_run_by(paging),
+        }
+    }
+}
+
+/// Asks for the registers, without stopping the guest.
+pub(crate) fn of_first_cpu(qmp: &mut Qmp) -> Result<CpuWord, TargetError> {
     match qmp.human("info registers") {
-        Ok(text) => Ok(parse(&text)),
-        // A QEMU without a human monitor.
-        Err(TargetError::QmpCommand { .. }) => Ok(None),
+        Ok(text) => Ok(parse(&text).unwrap_or(CpuWord::Untold)),
+        Err(TargetError::QmpCommand { .. }) => Ok(CpuWord::Untold),
         Err(other) => Err(other),
     }
 }
 
-fn parse(text: &str) -> Option<CpuPaging> {
+fn parse(text: &str) -> Option<CpuWord> {
     let (cr0, cr4, efer) = (
         register(text, "CR0")?,
         register(text, "CR4")?,
         register(text, "EFER")?,
     );
     if cr0 & PAGING == 0 || efer & LONG_MODE == 0 {
-        return None;
+        return Some(CpuWord::NoKernel);
     }
-    Some(CpuPaging {
+    Some(CpuWord::Paging(CpuPaging {
         cr3: register(text, "CR3")?,
         levels: match cr4 & LA57 {
             0 => PagingLevels::Four,
             _ => PagingLevels::Five,
         },
-    })
+    }))
 }
 
 /// The value of ` NAME=hex`.
@@ -64,17 +93,21 @@ EFER=0000000000000d01\r
 
     #[test]
     fn reads_a_kernels_paging() {
-        let paging = parse(KERNEL).unwrap();
-        assert_eq!(paging.cr3, 0x1a3_4000);
-        assert_eq!(paging.levels, PagingLevels::Five);
+        let paging = |text: &str| parse(text).and_then(CpuWord::paging).unwrap();
+        assert_eq!(paging(KERNEL).cr3, 0x1a3_4000);
+        assert_eq!(paging(KERNEL).levels, PagingLevels::Five);
         let four = KERNEL.replace("CR4=00751ef0", "CR4=00750ef0");
-        assert_eq!(parse(&four).unwrap().levels, PagingLevels::Four);
+        assert_eq!(paging(&four).levels, PagingLevels::Four);
     }
 
     #[test]
-    fn has_no_hint_from_a_firmware() {
-        assert_eq!(parse(&KERNEL.replace("CR0=8", "CR0=0")), None);
-        assert_eq!(parse(&KERNEL.replace("0d01", "0001")), None);
+    fn tells_a_firmware_from_what_it_does_not_understand() {
+        let no_paging = KERNEL.replace("CR0=8", "CR0=0");
+        assert_eq!(parse(&no_paging), Some(CpuWord::NoKernel));
+        assert_eq!(
+            parse(&KERNEL.replace("0d01", "0001")),
+            Some(CpuWord::NoKernel)
+        );
         assert_eq!(parse(&KERNEL.replace("CR3=", "CR3=x")), None);
         assert_eq!(parse(""), None);
     }

@@ -47,7 +47,7 @@ pub(crate) fn of_guest(guest: &QemuGuest) -> Result<Vec<Processor>, TargetError>
 }
 
 /// A path is only a name: the QEMU behind it may by now be another one.
-fn connect(guest: &QemuGuest, socket: &Path) -> Result<Qmp, TargetError> {
+pub(super) fn connect(guest: &QemuGuest, socket: &Path) -> Result<Qmp, TargetError> {
     let qmp = Qmp::connect(socket, GREETING_TIMEOUT)?;
     let owner = process::owner_of(&qmp, &mut guest.ram.clone())?;
     if owner != guest.pid {

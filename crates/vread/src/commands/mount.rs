@@ -19,23 +19,24 @@ use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_kcore::{EndOfFile, KcoreImage};
 use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
 use vread_nofault::UserBuf;
-use vread_targets::{Target, View};
+use vread_targets::{Session, Target, View};
 use vread_vmlinux::AddressForm;
 
 use super::recovered_file::RecoveredFile;
 use crate::{Outcome, arguments::MountArguments};
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
+    let session = Session::new(Arc::clone(target));
     let mut files = View::ALL
         .into_iter()
         .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
-            Ok(Box::new(ViewFile::new(Arc::clone(target), view)?))
+            Ok(Box::new(ViewFile::new(Arc::clone(&session), view)?))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     // A target without a kernel has no vmlinux.
     if target.ask_kernel(Ok).is_ok() {
         for form in [AddressForm::LinkTime, AddressForm::RunTime] {
-            files.push(Box::new(RecoveredFile::new(Arc::clone(target), form)));
+            files.push(Box::new(RecoveredFile::new(Arc::clone(&session), form)));
         }
     }
     let names: Vec<String> = files.iter().map(|file| file.name().to_owned()).collect();
@@ -68,7 +69,7 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
 /// One view of the target as a file.
 #[derive(Debug)]
 struct ViewFile {
-    target: Arc<Target>,
+    session: Arc<Session>,
     view: View,
     /// The size of the image made last.
     size: AtomicU64,
@@ -82,9 +83,13 @@ struct OpenView {
 }
 
 impl ViewFile {
-    fn new(target: Arc<Target>, view: View) -> anyhow::Result<Self> {
-        let size = AtomicU64::new(target.image(view)?.size().get());
-        Ok(Self { target, view, size })
+    fn new(session: Arc<Session>, view: View) -> anyhow::Result<Self> {
+        let size = AtomicU64::new(session.last().image(view)?.size().get());
+        Ok(Self {
+            session,
+            view,
+            size,
+        })
     }
 }
 
@@ -98,12 +103,10 @@ impl ServedFile for ViewFile {
     }
 
     fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>> {
-        let image = self.target.image(self.view)?;
+        let target = self.session.current()?;
+        let image = target.image(self.view)?;
         self.size.store(image.size().get(), Ordering::Relaxed);
-        Ok(Box::new(OpenView {
-            target: Arc::clone(&self.target),
-            image,
-        }))
+        Ok(Box::new(OpenView { target, image }))
     }
 }
 

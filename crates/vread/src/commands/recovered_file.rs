@@ -13,7 +13,7 @@ use vread_addr::{ByteLen, FileOffset};
 use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_kcore_fuse::{Content, OpenFile, ServedFile};
 use vread_nofault::UserBuf;
-use vread_targets::Target;
+use vread_targets::{Session, Target};
 use vread_vmlinux::{AddressForm, Vmlinux};
 
 use crate::printable::Printable;
@@ -25,27 +25,34 @@ const HEADER_LEN: u64 = 64;
 const PIECE: usize = 1 << 17;
 
 /// The target's vmlinux as a file of the mount: made when it is opened for the first time, and kept in a
-/// file without a name, which ends with us.
+/// file without a name, which ends with us. A guest that restarts gets a new one.
 #[derive(Debug)]
 pub(super) struct RecoveredFile {
-    target: Arc<Target>,
+    session: Arc<Session>,
     form: AddressForm,
-    made: Mutex<Option<Arc<File>>>,
+    made: Mutex<Option<Made>>,
     size: AtomicU64,
 }
 
+/// A file, and the target that it was made from.
+#[derive(Debug)]
+struct Made {
+    target: Arc<Target>,
+    file: Arc<File>,
+}
+
 impl RecoveredFile {
-    pub(super) fn new(target: Arc<Target>, form: AddressForm) -> Self {
+    pub(super) fn new(session: Arc<Session>, form: AddressForm) -> Self {
         Self {
-            target,
+            session,
             form,
             made: Mutex::new(None),
             size: AtomicU64::new(HEADER_LEN),
         }
     }
 
-    fn make(&self) -> anyhow::Result<File> {
-        let vmlinux = Vmlinux::recover(self.target.ask_kernel(Ok)?)?;
+    fn make(&self, target: &Target) -> anyhow::Result<File> {
+        let vmlinux = Vmlinux::recover(target.ask_kernel(Ok)?)?;
         let mut out = BufWriter::with_capacity(PIECE, tempfile::tempfile()?);
         let warnings = vmlinux.write(self.form, &mut out)?;
         out.flush()?;
@@ -79,12 +86,14 @@ impl ServedFile for RecoveredFile {
     fn open(&self) -> Result<Box<dyn OpenFile>, Box<dyn Error + Send + Sync>> {
         // Whoever opens it meanwhile waits here for the one that makes it.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = self.session.current()?;
         let file = match made.as_ref() {
-            Some(file) => Arc::clone(file),
-            None => {
-                let file = self.make().map_err(|error| format!("{error:#}"))?;
+            Some(made) if Arc::ptr_eq(&made.target, &target) => Arc::clone(&made.file),
+            _ => {
+                let file = self.make(&target).map_err(|error| format!("{error:#}"))?;
                 self.size.store(file.metadata()?.len(), Ordering::Relaxed);
-                Arc::clone(made.insert(Arc::new(file)))
+                let file = Arc::new(file);
+                Arc::clone(&made.insert(Made { target, file }).file)
             }
         };
         Ok(Box::new(OpenRecovered(file)))

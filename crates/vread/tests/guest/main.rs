@@ -14,6 +14,7 @@
 )]
 
 mod end_of_guest;
+mod huge;
 mod image;
 mod listings;
 mod mounted;
@@ -22,7 +23,9 @@ mod peers;
 mod processes;
 mod program;
 mod ranges;
+mod restart;
 mod sparse;
+mod variants;
 mod vmalloc_content;
 
 use std::process::ExitCode;
@@ -90,7 +93,7 @@ const SHARED: [(&str, SharedTest); 19] = [
     ),
 ];
 
-const OWN: [(&str, OwnTest); 6] = [
+const OWN: [(&str, OwnTest); 9] = [
     ("listing_ps", processes::ps_equals_the_guests_own),
     ("vmalloc_content_mapped", vmalloc_content::mapped),
     (
@@ -106,6 +109,12 @@ const OWN: [(&str, OwnTest); 6] = [
         "two_readers_survive_the_end_of_the_guest",
         end_of_guest::two_readers,
     ),
+    ("info_on_a_huge_machine", huge::info_on_a_huge_machine),
+    (
+        "readers_of_a_guest_that_restarts_are_told",
+        restart::readers_are_told,
+    ),
+    ("a_firmware_is_no_kernel", restart::a_firmware_is_no_kernel),
 ];
 
 fn main() -> ExitCode {
@@ -113,6 +122,10 @@ fn main() -> ExitCode {
     // One guest at a time: this machine may have two processors.
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
+    trials.push(Trial::test("variants_cover_every_pair", || {
+        variants::cover_every_pair();
+        Ok(())
+    }));
     for release in KernelRelease::under_test() {
         let guest = SharedGuest::new(
             GuestConfig::new(release)
@@ -130,6 +143,14 @@ fn main() -> ExitCode {
         for (name, test) in OWN {
             trials.push(Trial::test(format!("{release}::{name}"), move || {
                 test(release);
+                Ok(())
+            }));
+        }
+        let of_release = variants::all().into_iter();
+        for variant in of_release.filter(|variant| variant.release == release) {
+            let name = format!("{release}::everything_is_equal_on_{}", variant.name());
+            trials.push(Trial::test(name, move || {
+                variant.everything_is_equal();
                 Ok(())
             }));
         }

@@ -1,4 +1,7 @@
+use std::os::unix::fs::FileExt as _;
+
 use super::*;
+use crate::PagingLevels;
 use crate::forged::ForgedRam;
 
 /// Where the image is mapped.
@@ -60,6 +63,49 @@ fn attaches_to_a_kernel_without_symbols_and_says_what_is_missing() {
     let stext = kernel.vmcoreinfo().symbol("_stext").unwrap();
     let found = kernel.page_table().translate(kernel.phys_mem(), stext);
     assert_eq!(found, Ok(Some(vread_addr::PhysAddr::new(0x2_0000))));
+}
+
+#[test]
+fn tells_its_own_boot_from_another() {
+    let (mem, file) = put_kernel(blank(), 0x1_0000, "6.1.0-forged").open_live();
+    let kernel = Kernel::attach(mem).unwrap();
+    assert_eq!(kernel.is_in_memory(), Ok(true));
+    file.write_all_at(b"OSRELEASE=6.1.1-f", 0x1_0000).unwrap();
+    assert_eq!(kernel.is_in_memory(), Ok(false));
+}
+
+#[test]
+fn a_table_that_maps_another_image_does_not_run_the_kernel() {
+    let ram = put_kernel(blank(), 0x1_0000, "6.1.0-first");
+    let mut ram = ram.with_root(0x8_0000);
+    ram.map(IMAGE, 0x9_0000);
+    let kernel = Kernel::attach(ram.open()).unwrap();
+    let runs = |cr3| {
+        let levels = PagingLevels::Four;
+        kernel.is_run_by(CpuPaging { cr3, levels }).unwrap()
+    };
+    assert!(runs(0x2_2000 | 0x5));
+    // User space's table is the second of a pair.
+    assert!(runs(0x2_3000));
+    assert!(!runs(0x8_0000));
+    assert!(!runs(0), "a firmware's");
+}
+
+#[test]
+fn follows_a_processor_to_the_kernel_that_it_runs() {
+    // Nothing else tells which of two it is.
+    let ram = put_kernel(blank(), 0x1_0000, "6.1.0-first");
+    let mut ram = put_kernel(ram, 0x4_0000, "6.12.0-second");
+    let direct = 0xffff_8880_0000_0000;
+    ram.map(direct, 0x4_0000);
+    ram.put_u64(0x5_0800, direct);
+    let cpus = [CpuPaging {
+        cr3: 0x5_2000,
+        levels: PagingLevels::Four,
+    }];
+    let kernel = Kernel::attach_with(ram.open(), AttachOptions::default().cpus(&cpus)).unwrap();
+    assert_eq!(kernel.release(), "6.12.0-second");
+    assert_eq!(kernel.found_by(), FoundBy::Processor);
 }
 
 #[test]

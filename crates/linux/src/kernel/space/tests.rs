@@ -49,6 +49,7 @@ impl Live {
             info: VmCoreInfo::parse(text).unwrap(),
             vmcoreinfo_page: PhysAddr::new(0),
             found_by: crate::FoundBy::LowMemory,
+            boot_mark: crate::kernel::BootMark::default(),
             release: String::new(),
             phys_base: 0,
             kallsyms: None,
