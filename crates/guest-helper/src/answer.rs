@@ -8,7 +8,7 @@ use serde::Serialize;
 use vread_guest_helper::protocol::{self, Failure, Hello, Output, Request};
 
 use crate::bpf::Maps;
-use crate::{file, sleepers};
+use crate::{file, sleepers, storm};
 
 /// Bytes collected before they go to the device.
 const WIRE_BUFFER_BYTES: usize = 1 << 18;
@@ -63,6 +63,11 @@ impl Guest {
                 json(&sleepers::spawn_processes(*count, &mut self.sleepers)?)
             }
             Request::SpawnThreads { count } => json(&sleepers::spawn_threads(*count)?),
+            Request::Storm {
+                path,
+                offset,
+                storm,
+            } => json(&storm::run(path, *offset, storm)?),
             Request::PowerOff => nothing(()),
         }
     }

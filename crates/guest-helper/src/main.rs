@@ -18,6 +18,7 @@ mod bpf;
 mod file;
 mod prepare;
 mod sleepers;
+mod storm;
 mod wire;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised whenever the two ends would misunderstand each other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest request line, in bytes: room for half a million ranges.
 pub const MAX_REQUEST_BYTES: u64 = 32 << 20;
@@ -101,6 +101,15 @@ pub enum Request {
         /// How many.
         count: u32,
     },
+    /// Read a page of a file into a buffer that is evicted meanwhile. Answer: [`StormReport`].
+    Storm {
+        /// Absolute path in the guest.
+        path: String,
+        /// Where the page begins, which holds the start of the storm's pattern.
+        offset: u64,
+        /// How.
+        storm: Storm,
+    },
     /// Turn the machine off. Answer: nothing, and then the wire ends.
     PowerOff,
 }
@@ -144,6 +153,35 @@ pub struct RangeHash {
     pub all_zero: bool,
     /// The error that ended the read early.
     pub errno: Option<i32>,
+}
+
+/// Reads of one page with `preadv`, into segments that lie on a page each, while a second thread evicts the
+/// page of the segment in the middle, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storm {
+    /// Seed of the [`crate::pattern`] whose first page is read.
+    pub seed: u64,
+    /// How many segments share the page's bytes, 1 to 1024.
+    pub segments: u32,
+    /// How many reads.
+    pub calls: u32,
+    /// When to end before that.
+    pub seconds: u32,
+}
+
+/// What came of a [`Storm`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StormReport {
+    /// Reads that were made.
+    pub calls: u32,
+    /// Those that failed with `EFAULT`.
+    pub failed: u32,
+    /// Those that left a byte in the buffer that does not belong there.
+    pub misplaced: u32,
+    /// Those that did not fail and did not deliver what they were to.
+    pub wrong: u32,
+    /// How often that page was taken away.
+    pub evictions: u64,
 }
 
 /// How a program ended.

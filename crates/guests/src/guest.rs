@@ -32,7 +32,7 @@ const PACKAGES: [&str; 4] = [
     "xz-utils",
 ];
 
-const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// What a kernel says last.
 const PANIC: &str = "Kernel panic - not syncing: Fatal exception";
@@ -401,7 +401,7 @@ impl Guest {
         self.ask(request).map(drop)
     }
 
-    fn ask_json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, GuestError> {
+    pub(crate) fn ask_json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, GuestError> {
         let answer = self.ask(request)?;
         serde_json::from_slice(&answer).map_err(|error| GuestError::Answer(error.to_string()))
     }

@@ -5,8 +5,8 @@ use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use crate::error::GuestError;
-use crate::guest::Guest;
-use vread_guest_helper::protocol::{FileRange, RangeHash};
+use crate::guest::{Guest, PAGE_BYTES};
+use vread_guest_helper::protocol::{FileRange, RangeHash, Request, Storm, StormReport};
 
 /// The file in the guest.
 pub(crate) const PATH: &str = "/proc/kcore";
@@ -72,6 +72,20 @@ impl Guest {
     pub fn kcore_read(&self, vaddr: u64, len: u64) -> Result<Vec<u8>, GuestError> {
         let range = file_range(&self.kcore_segments()?, vaddr, len)?;
         self.read_at(PATH, range)
+    }
+
+    /// Reads a page at virtual address `vaddr` in the guest, which holds the first page of the storm's pattern, into
+    /// a buffer that another thread keeps evicting.
+    ///
+    /// # Errors
+    /// As [`Guest::read`], or the address is in no segment.
+    pub fn storm(&self, vaddr: u64, storm: &Storm) -> Result<StormReport, GuestError> {
+        let range = file_range(&self.kcore_segments()?, vaddr, PAGE_BYTES)?;
+        self.ask_json(&Request::Storm {
+            path: PATH.to_owned(),
+            offset: range.offset,
+            storm: *storm,
+        })
     }
 
     /// Hashes of what the guest's kernel itself reads at many virtual addresses: pairs of address

@@ -69,5 +69,5 @@ pub use unpacked::UnpackedPackage;
 pub use vmallocinfo::VmallocInfoLine;
 pub use vread_guest_helper::digest::{self, Chunk};
 pub use vread_guest_helper::pattern;
-pub use vread_guest_helper::protocol::{FileRange, Hello, Output, RangeHash};
+pub use vread_guest_helper::protocol::{FileRange, Hello, Output, RangeHash, Storm, StormReport};
 pub use vread_guest_helper::random::Random;
