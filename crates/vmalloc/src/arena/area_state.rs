@@ -231,6 +231,13 @@ impl AreaState {
         PageCount::new(self.nr_pages.into())
     }
 
+    pub(super) fn frames(&self) -> &[Pfn] {
+        match self.owns.as_deref() {
+            Some(Owns::Frames(frames)) => frames.get(),
+            _ => &[],
+        }
+    }
+
     pub(super) fn block(&mut self) -> Option<&mut Block> {
         match self.owns.as_deref_mut() {
             Some(Owns::Block(block)) => Some(block),

@@ -107,6 +107,14 @@ pub enum ArenaError {
         /// The frame.
         frame: Pfn,
     },
+    /// The provider of frames cannot map them where the area lies.
+    #[error("the pages of the area at {addr} cannot be mapped: {failure}")]
+    Map {
+        /// The start of the area.
+        addr: VirtAddr,
+        /// Why.
+        failure: SourceFailure,
+    },
     /// The provider of frames failed.
     #[error("the frame behind {addr} cannot be written: {failure}")]
     Source {

@@ -1,4 +1,4 @@
-use vread_addr::{ByteLen, PageCount, Pfn};
+use vread_addr::{ByteLen, PageCount, Pfn, VirtAddr, VirtRange};
 use vread_iov_iter::SourceFailure;
 
 /// Where an [`Arena`](crate::Arena)'s pages come from: a kernel's page allocator, a memfd, the heap.
@@ -21,4 +21,23 @@ pub trait FrameProvider {
     ///
     /// [`SourceFailure`] where the memory is gone.
     fn write_frame(&self, frame: Pfn, offset: ByteLen, bytes: &[u8]) -> Result<(), SourceFailure>;
+
+    /// Puts `frames` behind the addresses from `at` on, for whoever uses the arena's addresses as
+    /// pointers. Nobody does before this returns, and nothing is mapped there.
+    ///
+    /// An arena whose addresses are no more than names has nothing to do here.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceFailure`] where that cannot be; some may be mapped then, and are unmapped.
+    fn map_frames(&self, at: VirtAddr, frames: &[Pfn]) -> Result<(), SourceFailure> {
+        let _ = (at, frames);
+        Ok(())
+    }
+
+    /// Takes away what [`map_frames`](Self::map_frames) put behind the addresses of `range`, if anything
+    /// is there. The frames may go to another area as soon as this returns.
+    fn unmap_range(&self, range: VirtRange) {
+        let _ = range;
+    }
 }

@@ -283,13 +283,26 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
     }
 
-    fn map(&self, start: VirtAddr, frames: &[Pfn]) {
+    fn map(&self, start: VirtAddr, frames: &[Pfn]) -> Result<(), ArenaError> {
+        let mapped = self.frames.map_frames(start, frames);
+        if let Err(failure) = mapped {
+            let len = PageCount::new(ByteLen::from_usize(frames.len()).get()).checked_bytes();
+            let range = len.and_then(|len| VirtRange::from_len(start, len));
+            if let Some(range) = range {
+                self.frames.unmap_range(range);
+            }
+            return Err(ArenaError::Map {
+                addr: start,
+                failure,
+            });
+        }
         let mut at = start;
         for frame in frames {
             self.table.set(at, *frame);
             // WRAP: the pages end in the window.
             at = at.wrapping_add(PAGE_SIZE);
         }
+        Ok(())
     }
 
     fn unmap(&self, range: VirtRange) {
@@ -299,6 +312,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             // WRAP: the pages end in the window.
             at = at.wrapping_add(PAGE_SIZE);
         }
+        self.frames.unmap_range(range);
     }
 }
 

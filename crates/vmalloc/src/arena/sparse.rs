@@ -36,8 +36,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         if let Some(addr) = taken {
             return Err(ArenaError::AlreadyMapped { addr });
         }
-        self.map(addr, frames);
-        Ok(())
+        self.map(addr, frames)
     }
 
     /// Takes the pages of `len` bytes at `addr` out of a sparse area.

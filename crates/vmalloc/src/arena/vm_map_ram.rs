@@ -24,7 +24,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
         if pages > MAX_BLOCK_RUN {
             let (start, slot) = self.ram_area(size, PAGE_SIZE, AreaKind::Ram)?;
-            self.map(start, frames);
+            if let Err(error) = self.map(start, frames) {
+                self.abandon(start, slot);
+                return Err(error);
+            }
             slot.publish(Owns::Nothing);
             return Ok(start);
         }
@@ -41,8 +44,8 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
                 }
             });
             drop(blocks);
-            if let Some(start) = found {
-                return Ok(start);
+            if let Some(result) = found {
+                return result;
             }
             let block = self.new_block()?;
             self.blocks.write().push(block);
@@ -117,13 +120,14 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
     }
 
-    /// Where `frames` are mapped in the block at `start`, if they are, and whether it has room for more.
+    /// Where `frames` are mapped in the block at `start`, if it has room for them, and whether it has room
+    /// for more.
     fn map_in_block(
         &self,
         start: VirtAddr,
         pages: PageCount,
         frames: &[Pfn],
-    ) -> (Option<VirtAddr>, Room) {
+    ) -> (Option<Result<VirtAddr, ArenaError>>, Room) {
         let Ok(slot) = self.index.at(start) else {
             return (None, Room::None);
         };
@@ -131,16 +135,18 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         let Some(block) = area.as_mut().and_then(AreaState::block) else {
             return (None, Room::None);
         };
-        let offset = block.take(pages).map(PageCount::new);
-        let at = offset
-            .and_then(PageCount::checked_bytes)
-            .and_then(|offset| start.checked_add(offset));
-        if let Some(at) = at {
-            self.map(at, frames);
-        }
+        let mapped = block.take(pages).and_then(|first| {
+            let offset = PageCount::new(first).checked_bytes()?;
+            let at = start.checked_add(offset)?;
+            let mapped = self.map(at, frames);
+            if mapped.is_err() {
+                block.give_back(first, pages);
+            }
+            Some(mapped.map(|()| at))
+        });
         match block.is_full() {
-            true => (at, Room::None),
-            false => (at, Room::Left),
+            true => (mapped, Room::None),
+            false => (mapped, Room::Left),
         }
     }
 

@@ -13,7 +13,7 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// # Errors
     ///
     /// [`ArenaError::ZeroSize`], [`ArenaError::TooLarge`], [`ArenaError::NoSpace`],
-    /// [`ArenaError::OutOfFrames`].
+    /// [`ArenaError::OutOfFrames`], [`ArenaError::Map`].
     #[doc(alias = "vzalloc")]
     pub fn vmalloc(&self, size: ByteLen) -> Result<VirtAddr, ArenaError> {
         self.vmalloc_range(size, PAGE_SIZE, self.window())
@@ -35,9 +35,16 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         let pages = PageCount::to_hold(size);
         // V9: listed, then filled, then shown.
         let (start, slot) = self.new_area(size, align, within, AreaKind::Vmalloc)?;
-        match self.take_frames(pages) {
+        let frames = self.take_frames(pages);
+        let frames = frames.and_then(|frames| match self.map(start, frames.get()) {
+            Ok(()) => Ok(frames),
+            Err(error) => {
+                self.give_back(frames);
+                Err(error)
+            }
+        });
+        match frames {
             Ok(frames) => {
-                self.map(start, frames.get());
                 slot.publish(Owns::Frames(frames));
                 Ok(start)
             }

@@ -11,11 +11,14 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// # Errors
     ///
     /// [`ArenaError::ZeroSize`] for no frame, [`ArenaError::Frame`], [`ArenaError::TooLarge`],
-    /// [`ArenaError::NoSpace`].
+    /// [`ArenaError::NoSpace`], [`ArenaError::Map`].
     pub fn vmap(&self, frames: &[Pfn]) -> Result<VirtAddr, ArenaError> {
         let size = frames_len(frames)?;
         let (start, slot) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Vmap)?;
-        self.map(start, frames);
+        if let Err(error) = self.map(start, frames) {
+            self.abandon(start, slot);
+            return Err(error);
+        }
         slot.publish(Owns::Nothing);
         Ok(start)
     }

@@ -59,11 +59,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
             return Err(self.out_of_frames(wanted));
         }
         let (start, new) = self.new_area(size, PAGE_SIZE, self.window(), AreaKind::Vmalloc)?;
-        match self.move_frames(old, addr, wanted) {
+        match self.move_frames(old, addr, wanted, start) {
             Ok((range, frames)) => {
                 self.unmap(range);
                 self.index.remove(range);
-                self.map(start, frames.get());
                 new.publish(Owns::Frames(frames));
                 Ok(start)
             }
@@ -74,37 +73,41 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         }
     }
 
-    /// Takes the old area from its readers. Returns its range and its frames, with new ones behind them
-    /// to make `wanted`.
+    /// Takes the old area from its readers, and maps its frames at `start`, with new ones behind them to
+    /// make `wanted`. Returns the old range and all frames.
     fn move_frames(
         &self,
         old: &Slot<R>,
         addr: VirtAddr,
         wanted: PageCount,
+        start: VirtAddr,
     ) -> Result<(VirtRange, Frames), ArenaError> {
         loop {
             let had = check(&old.read(), addr, AreaKind::Vmalloc, CALL)?.nr_pages();
             let more = wanted.get().saturating_sub(had.get());
             let extra = self.take_frames(PageCount::new(more))?;
             let mut held = old.write();
-            match check(&held, addr, AreaKind::Vmalloc, CALL) {
-                Ok(area) if area.nr_pages() == had => {}
-                Ok(_other_size) => {
-                    // Somebody else changed the size meanwhile.
-                    drop(held);
-                    self.give_back(extra);
-                    continue;
-                }
-                Err(error) => {
-                    drop(held);
-                    self.give_back(extra);
-                    return Err(error);
-                }
+            let checked = check(&held, addr, AreaKind::Vmalloc, CALL);
+            if checked.is_ok_and(|area| area.nr_pages() != had) {
+                // Somebody else changed the size meanwhile.
+                drop(held);
+                self.give_back(extra);
+                continue;
             }
-            let gone = ArenaError::NotAnArea { addr };
-            let area = held.take().ok_or(gone)?;
-            let range = area.range(addr).ok_or(gone)?;
-            return Ok((range, area.into_frames().and(extra)));
+            // The old mapping stays until the new one is there, so that a failure changes nothing.
+            let mapped = checked.and_then(|area| {
+                let frames = [area.frames(), extra.get()].concat();
+                self.map(start, &frames)?;
+                area.range(addr).ok_or(ArenaError::NotAnArea { addr })
+            });
+            return match (mapped, held.take_if(|_area| mapped.is_ok())) {
+                (Ok(range), Some(area)) => Ok((range, area.into_frames().and(extra))),
+                (mapped, _stays) => {
+                    drop(held);
+                    self.give_back(extra);
+                    Err(mapped.err().unwrap_or(ArenaError::NotAnArea { addr }))
+                }
+            };
         }
     }
 }
