@@ -117,7 +117,11 @@ impl Contents<'_> {
         if let Some((section, place)) =
             note.and_then(|at| self.sections.get(at).zip(placed.get(at)))
         {
-            let load = self.program_header(section, place.offset, section.range.len().get());
+            let load = self.program_header(
+                section.range.start(),
+                place.offset,
+                section.range.len().get(),
+            );
             writer.write_program_header(&ProgramHeader {
                 p_type: elf::PT_NOTE,
                 p_align: 4,
@@ -177,9 +181,7 @@ impl Contents<'_> {
         let mut segments: Vec<Segment> = Vec::new();
         for (index, section) in self.sections.iter().enumerate() {
             // drgn takes what the segments span for what moves with the image.
-            let from_zero =
-                section.content == Content::PerCpu && section.range.start() == VirtAddr::default();
-            if section.of_module || from_zero {
+            if section.is_from_zero() {
                 continue;
             }
             let joins = |segment: &&mut Segment| {
@@ -187,10 +189,14 @@ impl Contents<'_> {
                     return false;
                 };
                 let gap = section.range.start().checked_offset_from(last.range.end());
-                let is_near = gap.is_some_and(|gap| gap.get() < PAGE);
-                let is_same = last.content.is_in_file() == section.content.is_in_file()
-                    && last.content.is_writable() == section.content.is_writable();
-                is_near && is_same
+                let is_same = match (last.content.is_in_file(), section.content.is_in_file()) {
+                    // Code by itself, so that what is only read is not run.
+                    (true, true) => last.content.is_kept_code() == section.content.is_kept_code(),
+                    (true, false) => last.content.is_writable(),
+                    (false, true) => false,
+                    (false, false) => true,
+                };
+                gap.is_some_and(|gap| gap.get() < PAGE) && is_same
             };
             match segments.last_mut().filter(joins) {
                 Some(segment) => segment.last = index,
@@ -204,30 +210,41 @@ impl Contents<'_> {
     }
 
     fn load(&self, segment: Segment, placed: &[Placed]) -> Option<ProgramHeader> {
-        let first = self.sections.get(segment.first)?;
-        let last = self.sections.get(segment.last)?;
-        let len = last.range.end().checked_offset_from(first.range.start())?;
-        Some(self.program_header(first, placed.get(segment.first)?.offset, len.get()))
+        let sections = self.sections.get(segment.first..=segment.last)?;
+        let start = sections.first()?.range.start();
+        let len = sections.last()?.range.end().checked_offset_from(start)?;
+        let in_file = |section: &&Section| section.content.is_in_file();
+        let p_filesz = match sections.iter().rfind(in_file) {
+            Some(last) => last.range.end().checked_offset_from(start)?.get(),
+            None => 0,
+        };
+        let offset = placed.get(segment.first)?.offset;
+        let mut p_flags = elf::PF_R;
+        for section in sections {
+            if section.content.is_kept_code() {
+                p_flags |= elf::PF_X;
+            }
+            if section.content.is_writable() {
+                p_flags |= elf::PF_W;
+            }
+        }
+        Some(ProgramHeader {
+            p_flags,
+            p_filesz,
+            ..self.program_header(start, offset, len.get())
+        })
     }
 
-    fn program_header(&self, first: &Section, offset: u64, len: u64) -> ProgramHeader {
-        let vaddr = self.relocation.apply(first.range.start());
-        // WRAP: addresses of the image are in the upper half.
-        let paddr = vaddr.wrapping_add(self.relocation.to_phys);
+    fn program_header(&self, start: VirtAddr, offset: u64, len: u64) -> ProgramHeader {
+        let vaddr = self.relocation.apply(start);
         ProgramHeader {
             p_type: elf::PT_LOAD,
-            p_flags: match first.content {
-                Content::Text | Content::ReadOnly | Content::Notes => elf::PF_R | elf::PF_X,
-                Content::Data | Content::Bss | Content::PerCpu => elf::PF_R | elf::PF_W,
-                Content::GoneText | Content::GoneData => elf::PF_R | elf::PF_W | elf::PF_X,
-            },
+            p_flags: elf::PF_R,
             p_offset: offset,
             p_vaddr: vaddr,
-            p_paddr: paddr,
-            p_filesz: match first.content.is_in_file() {
-                true => len,
-                false => 0,
-            },
+            // WRAP: addresses of the image are in the upper half.
+            p_paddr: vaddr.wrapping_add(self.relocation.to_phys),
+            p_filesz: len,
             p_memsz: len,
             p_align: PAGE,
         }

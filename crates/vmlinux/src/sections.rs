@@ -11,6 +11,9 @@ const MAX_SECTION_LEN: u64 = 1 << 28;
 /// The most sections of modules: fewer than an ELF file may have without detours.
 const MAX_MODULE_SECTIONS: usize = 1 << 15;
 
+/// The most bytes of modules' text: the room that x86_64 has for all of them.
+const MAX_MODULE_TEXT_LEN: u64 = 1 << 30;
+
 /// What a section holds, and whether the file holds its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
@@ -42,6 +45,11 @@ impl Content {
     /// Whether its memory may change, or has been given to somebody else.
     pub(crate) fn is_writable(self) -> bool {
         !matches!(self, Self::Text | Self::ReadOnly | Self::Notes)
+    }
+
+    /// Whether it is code that is still there.
+    pub(crate) fn is_kept_code(self) -> bool {
+        self == Self::Text
     }
 
     /// Whether it is code.
@@ -192,7 +200,7 @@ const BOUNDARIES: &[Boundary] = &[
         ".orc_lookup",
         "orc_lookup",
         &["orc_lookup_end"],
-        Content::Bss,
+        Content::Data,
     ),
     always(
         ".init.data",
@@ -250,35 +258,47 @@ pub(crate) fn of_image(kernel: &Kernel, warnings: &mut Vec<Warning>) -> Vec<Sect
     sections
 }
 
-/// The memory of modules as sections: without content, but symbols belong to a section.
+/// The memory of modules as sections; their text with its bytes.
 pub(crate) fn of_modules(symbols: &Symbols<'_>, image: &[Section]) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for module in symbols.modules() {
+        let name = format!(".module.{}", printable(module.name.as_bytes()));
         for range in &module.memory {
-            let is_code = module
-                .text_end
-                .is_some_and(|end| range.start() < end && end <= range.end());
-            sections.push(Section {
-                name: format!(".module.{}", printable(module.name.as_bytes())),
-                range: *range,
-                content: match is_code {
-                    true => Content::GoneText,
-                    false => Content::GoneData,
-                },
-                of_module: true,
+            let text_end = module.text_end.filter(|end| range.contains(*end));
+            let whole_is_text = module.text_end == Some(range.end());
+            let border = text_end.unwrap_or(match whole_is_text {
+                true => range.end(),
+                false => range.start(),
             });
+            let text = VirtRange::new(range.start(), border).zip(Some(Content::Text));
+            let data = VirtRange::new(border, range.end()).zip(Some(Content::Bss));
+            let parts = [text, data].into_iter().flatten();
+            let parts = parts.filter(|(part, _)| !part.is_empty());
+            sections.extend(parts.map(|(range, content)| Section {
+                name: name.clone(),
+                range,
+                content,
+                of_module: true,
+            }));
         }
     }
     sections.sort_by_key(|section| section.range.start());
     sections.truncate(MAX_MODULE_SECTIONS);
     let mut end = VirtAddr::default();
-    sections.retain(|section| {
+    let mut text_left = MAX_MODULE_TEXT_LEN;
+    sections.retain_mut(|section| {
         let range = section.range;
         let free = |other: &Section| other.range.intersection(&range).is_none();
         let is_sane = range.start() >= end && range.len().get() <= MAX_SECTION_LEN;
         let keep = is_sane && image.iter().all(free);
         if keep {
             end = range.end();
+            if section.content == Content::Text {
+                match text_left.checked_sub(range.len().get()) {
+                    Some(left) => text_left = left,
+                    None => section.content = Content::GoneText,
+                }
+            }
         }
         keep
     });
