@@ -1,4 +1,5 @@
-//! Sequential reads through the mount, against a server of the same library that returns zeros.
+//! Sequential reads through the mount, against a server of the same library that returns zeros: each in a
+//! process of its own, as mounts are, with as many threads.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,13 +21,13 @@ const ROUNDS: usize = 15;
 pub(crate) fn bench(guest: &Guest) {
     let (start, len) = populated(guest);
     let (ours, rival) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let _rival = zeros::serve(rival.path(), len);
-    let mounted = Mount::new(guest, ours.path());
+    let zeros = Mount::of_zeros(rival.path(), len);
+    let mounted = Mount::of_guest(guest, ours.path());
     let image = crate::open(guest).image(View::Vmcore).unwrap();
     let first = position_of(&image, PhysAddr::new(start));
 
     let mut vread = || read_all(&ours.path().join("vmcore"), first, len);
-    let mut zeros = || read_all(&rival.path().join("kcore"), 0, len);
+    let mut rival_round = || read_all(&rival.path().join("kcore"), 0, len);
     println!(
         "sequential read of {} MiB through the mount, 1 MiB at a time",
         len >> 20
@@ -39,12 +40,12 @@ pub(crate) fn bench(guest: &Guest) {
         },
         Side {
             name: names[1],
-            round: &mut zeros,
+            round: &mut rival_round,
         },
     ];
     let medians = medians(ROUNDS, &mut sides);
     print_throughput(ROUNDS, len, &names, &medians);
-    drop(mounted);
+    drop((mounted, zeros));
 }
 
 fn read_all(path: &Path, first: u64, len: u64) -> Duration {
@@ -57,30 +58,55 @@ fn read_all(path: &Path, first: u64, len: u64) -> Duration {
     begin.elapsed()
 }
 
-/// `vread mount`, running.
+/// A program that serves a mount.
 struct Mount<'a> {
-    vread: Child,
+    server: Child,
     folder: &'a Path,
 }
 
+/// The word that makes this program the server of zeros, before a folder and a size.
+const SERVE_ZEROS: &str = "serve-zeros";
+
+/// Does what [`Mount::of_zeros`] started this process for, if it did.
+pub(crate) fn is_server_of_zeros() -> bool {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [SERVE_ZEROS, folder, size] = words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        return false;
+    };
+    let session = zeros::serve(Path::new(folder), size.parse().unwrap());
+    session.join().unwrap();
+    true
+}
+
 impl<'a> Mount<'a> {
-    fn new(guest: &Guest, folder: &'a Path) -> Self {
+    fn of_guest(guest: &Guest, folder: &'a Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vread"));
         command
             .arg("mount")
             .arg(format!("qemu:{}", guest.qmp_path().display()))
             .arg(folder);
+        Self::start(command, folder, "vmcore")
+    }
+
+    fn of_zeros(folder: &'a Path, size: u64) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(SERVE_ZEROS).arg(folder).arg(size.to_string());
+        Self::start(command, folder, "kcore")
+    }
+
+    fn start(mut command: Command, folder: &'a Path, file: &str) -> Self {
         let quiet = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mount = Self {
-            vread: quiet.spawn().unwrap(),
+            server: quiet.spawn().unwrap(),
             folder,
         };
         let until = Instant::now() + Duration::from_secs(30);
-        while File::open(folder.join("vmcore")).is_err() {
-            assert!(Instant::now() < until, "vread mount did not mount");
+        while File::open(folder.join(file)).is_err() {
+            assert!(Instant::now() < until, "{command:?} did not mount");
             std::thread::sleep(Duration::from_millis(5));
         }
         mount
@@ -94,8 +120,8 @@ impl Drop for Mount<'_> {
             .arg(self.folder)
             .status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            let _ = self.vread.kill();
+            let _ = self.server.kill();
         }
-        let _ = self.vread.wait();
+        let _ = self.server.wait();
     }
 }
