@@ -32,6 +32,18 @@ pub(super) fn check(table: &str, sources: &[Source]) -> Vec<Finding> {
             _ => complain(format!("{fact} stands there more than once")),
         }
     }
+    let (facts, proved) = proved(table);
+    for said in table
+        .lines()
+        .filter_map(|line| line.split_once(" of 175 are proved"))
+    {
+        let said = said.0.rsplit(' ').next().unwrap_or_default();
+        if said != proved.to_string() {
+            complain(format!(
+                "it says {said}, and {proved} of {facts} are proved by a test"
+            ));
+        }
+    }
     for (id, proof) in &rows {
         if proof.is_empty() {
             complain(format!("{id} has neither a test nor a reason"));
@@ -45,6 +57,14 @@ pub(super) fn check(table: &str, sources: &[Source]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// How many facts there are, and how many of them a test proves.
+pub(super) fn proved(table: &str) -> (usize, usize) {
+    let facts = FACTS.into_iter().map(|(_, numbers)| numbers.count()).sum();
+    let rows = table.lines().filter_map(row);
+    let proved = rows.filter(|(_, proof)| tests(proof).next().is_some());
+    (facts, proved.count())
 }
 
 /// The id and the proof of a row such as `| I1 | … |`; none for the head of the table and for prose.
@@ -101,6 +121,22 @@ mod tests {
             complaints(&whole().replace("| I7 | It does not apply. |", "| I7 | |")).len(),
             1
         );
+    }
+
+    #[test]
+    fn counts_what_a_test_proves() {
+        let (facts, none) = proved(&whole());
+        assert_eq!((facts, none), (175, 0));
+        let one = whole().replace("| I7 | It does not apply. |", "| I7 | `a.rs::proves` |");
+        assert_eq!(proved(&one), (facts, 1));
+    }
+
+    #[test]
+    fn refuses_a_table_that_counts_otherwise() {
+        let table = format!("3 of 175 are proved\n{}", whole());
+        assert_eq!(complaints(&table).len(), 1);
+        let table = format!("0 of 175 are proved\n{}", whole());
+        assert_eq!(complaints(&table), []);
     }
 
     #[test]
