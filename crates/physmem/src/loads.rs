@@ -6,7 +6,6 @@ use crate::liveness::Liveness;
 use crate::mapped_ram::MappedRam;
 use crate::mapping::Mapping;
 use crate::pages::PAGE;
-use crate::presence::Presence;
 
 /// The largest range of RAM, where that is mapped: for reads of a few bytes that take a dozen loads to find,
 /// and should not cost more than these.
@@ -16,8 +15,6 @@ use crate::presence::Presence;
 #[derive(Debug, Clone, Copy)]
 pub struct Loads<'m> {
     ram: &'m MappedRam,
-    mapping: &'m Mapping,
-    presence: &'m Presence,
     /// The physical address of the range's first byte.
     start: u64,
     len: u64,
@@ -48,8 +45,6 @@ impl<'m> Loads<'m> {
     ) -> Self {
         Self {
             ram,
-            mapping: ram.mapping(),
-            presence: ram.presence(),
             start: range.start().get(),
             len: range.len().get(),
             head,
@@ -69,7 +64,8 @@ impl<'m> Loads<'m> {
         if !position.is_multiple_of(8) {
             return None;
         }
-        self.mapping
+        self.ram
+            .mapping()
             .load_u64_with(self.handlers, position)
             .map(u64::from_le)
     }
@@ -87,7 +83,7 @@ impl<'m> Loads<'m> {
             return None;
         }
         Some(Record {
-            mapping: self.mapping,
+            mapping: self.ram.mapping(),
             handlers: self.handlers,
             position,
             words: len.saturating_sub(7),
@@ -98,7 +94,7 @@ impl<'m> Loads<'m> {
     #[inline]
     pub fn prefetch(&self, addr: PhysAddr) {
         if let Some(position) = self.position(addr) {
-            self.mapping.prefetch(position);
+            self.ram.mapping().prefetch(position);
         }
     }
 
@@ -123,7 +119,8 @@ impl<'m> Loads<'m> {
     #[inline]
     fn known_position(&self, addr: PhysAddr) -> Option<usize> {
         let position = self.position(addr)?;
-        self.presence
+        self.ram
+            .presence()
             .is_marked(position >> PAGE_SHIFT)
             .then_some(position)
     }
@@ -144,7 +141,7 @@ impl<'m> Loads<'m> {
 
 impl Record<'_> {
     /// The 8 bytes at `offset`, a multiple of 8, as a little-endian number.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn u64_at(&self, offset: usize) -> Option<u64> {
         // WRAP: the record is in the mapping.

@@ -2,7 +2,8 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vread_addr::VirtAddr;
+use vread_addr::{ByteLen, VirtAddr};
+use vread_vmalloc::AreaContent;
 
 use super::KnownArea;
 
@@ -31,6 +32,14 @@ thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
 }
 
+/// An area, and what of it has pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    pub(crate) known: KnownArea,
+    /// Where its pages end: where it starts, if a reader gets none of them (`VmapArea::content`).
+    pub(crate) pages_end: VirtAddr,
+}
+
 /// Areas by address, none overlapping another.
 ///
 /// # Invariants
@@ -42,21 +51,21 @@ pub(crate) struct SortedAreas {
     /// Never used twice in this process; 0 for one with no areas.
     number: u64,
     ends: Vec<VirtAddr>,
-    areas: Vec<KnownArea>,
+    areas: Vec<Hint>,
 }
 
 impl AreaHints {
     /// Has a look at the lowest area that ended above `addr` in the last walk.
     #[inline]
-    pub(crate) fn with<T>(&self, addr: VirtAddr, look: impl FnOnce(Option<&KnownArea>) -> T) -> T {
+    pub(crate) fn with<T>(&self, addr: VirtAddr, look: impl FnOnce(Option<&Hint>) -> T) -> T {
         let current = self.current.load(Ordering::Acquire);
         RECENT.with_borrow_mut(|recent| {
             if recent.areas.number != current {
                 recent.areas = self.load();
             }
             let same = recent.areas.areas.get(recent.index);
-            if let Some(known) = same.filter(|known| known.area.range.contains(addr)) {
-                return look(Some(known));
+            if let Some(hint) = same.filter(|hint| hint.has_pages_at(addr)) {
+                return look(Some(hint));
             }
             recent.index = recent.areas.index_of(addr);
             look(recent.areas.areas.get(recent.index))
@@ -77,6 +86,26 @@ impl AreaHints {
         *current = Arc::clone(&areas);
         self.current.store(areas.number, Ordering::Release);
         areas
+    }
+}
+
+impl Hint {
+    fn new(known: KnownArea) -> Self {
+        let start = known.area.range.start();
+        let len = match known.area.content() {
+            AreaContent::Pages { len } => len,
+            AreaContent::Zeros { .. } | AreaContent::Skip => ByteLen::ZERO,
+        };
+        Self {
+            known,
+            pages_end: start.checked_add(len).unwrap_or(start),
+        }
+    }
+
+    /// Whether a reader gets pages at `addr`.
+    #[inline]
+    fn has_pages_at(&self, addr: VirtAddr) -> bool {
+        self.known.area.range.start() <= addr && addr < self.pages_end
     }
 }
 
@@ -104,12 +133,12 @@ impl SortedAreas {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             ends: areas.iter().map(|known| known.area.range.end()).collect(),
-            areas,
+            areas: areas.into_iter().map(Hint::new).collect(),
         }
     }
 
     /// The lowest area that ends above `addr`.
-    pub(crate) fn find(&self, addr: VirtAddr) -> Option<&KnownArea> {
+    pub(crate) fn find(&self, addr: VirtAddr) -> Option<&Hint> {
         self.areas.get(self.index_of(addr))
     }
 

@@ -32,7 +32,7 @@ impl VmapSpace for Kernel {
         addr: VirtAddr,
         within: ByteLen,
     ) -> Result<Option<AreaCopy>, SourceFailure> {
-        let hint = self.hints.with(addr, |known| known.copied());
+        let hint = self.hints.with(addr, |hint| hint.map(|hint| hint.known));
         // The bytes before the next area, as far as anybody asks.
         let gap = hint.as_ref().map_or(within, |known| {
             let gap = known.area.range.start().checked_offset_from(addr);
@@ -51,7 +51,7 @@ impl VmapSpace for Kernel {
             }
         }
         match self.refresh_hints() {
-            Ok(areas) => Ok(areas.find(addr).map(|known| AreaCopy(known.area))),
+            Ok(areas) => Ok(areas.find(addr).map(|hint| AreaCopy(hint.known.area))),
             Err(LinuxError::Source(failure)) => Err(failure),
             // A kernel whose areas cannot be had at all: its vmalloc space reads as zeros, and
             // `Kernel::missing` says so.

@@ -3,7 +3,6 @@
 use vread_addr::{ByteLen, PAGE_SIZE, VirtAddr};
 use vread_iov_iter::{IovIter, Progress};
 use vread_nofault::UserBuf;
-use vread_vmalloc::AreaContent;
 
 use super::Kernel;
 
@@ -31,15 +30,12 @@ impl Kernel {
         let loads = self.mem.loads()?;
         let phys = self.table.translate_by_loads(&loads, addr)?;
         loads.prefetch(phys);
-        self.hints.with(addr, |known| {
-            let known = known?;
-            let into = addr.checked_offset_from(known.area.range.start())?;
-            let AreaContent::Pages { len: content } = known.area.content() else {
-                return None;
-            };
-            let inside = into.checked_add(len)? <= content;
-            let unchanged = self.areas.as_ref()?.is_unchanged(&loads, known);
-            (inside && unchanged).then_some(())
+        self.hints.with(addr, |hint| {
+            let hint = hint?;
+            let inside = hint.known.area.range.start() <= addr
+                && len <= hint.pages_end.checked_offset_from(addr)?;
+            let unchanged = inside && self.areas.as_ref()?.is_unchanged(&loads, &hint.known);
+            unchanged.then_some(())
         })?;
         Some(loads.copy_to_iter(phys, len, iter)?.or_dest_fault(len))
     }
