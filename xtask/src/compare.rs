@@ -1,6 +1,6 @@
 //! `cargo xtask compare`: what two debug files say differently.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(file: &PathBuf) -> anyhow::Result<DebugFile> {
+fn read(file: &Path) -> anyhow::Result<DebugFile> {
     let started = Instant::now();
     let read = DebugFile::read(file)?;
     println!(
