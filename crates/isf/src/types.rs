@@ -105,7 +105,7 @@ impl<'t> Types<'t> {
         // No number is larger; a hostile size is not to be multiplied.
         let size = u32::try_from(size).unwrap_or_default().clamp(1, 16);
         let unit_bits = size.saturating_mul(8);
-        let aligned = member.bit_offset.wrapping_rem(unit_bits);
+        let aligned = member.bit_offset.checked_rem(unit_bits).unwrap_or_default();
         let (bit_position, start) = match aligned.saturating_add(u32::from(bits)) <= unit_bits {
             true => (aligned, member.bit_offset.saturating_sub(aligned)),
             false => (member.bit_offset % 8, member.bit_offset & !7),

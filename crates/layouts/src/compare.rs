@@ -4,6 +4,9 @@ use std::hash::Hash;
 
 use crate::debug_file::{Symbols, TypeName, Types};
 
+/// The most values of the second file shown beside one that it has not.
+const SHOWN: usize = 4;
+
 /// How what one file says compares with what another says of the same names.
 #[derive(Debug, Default)]
 pub struct Disagreement {
@@ -86,7 +89,7 @@ impl Disagreement {
                 self.equal += 1;
                 continue;
             }
-            let instead: Vec<String> = truth.all().map(&spelled).collect();
+            let instead: Vec<String> = truth.all().take(SHOWN).map(&spelled).collect();
             let (ours, theirs) = (spelled(value), instead.join("\nor\n"));
             self.different
                 .push(format!("{name}: {ours}\ninstead of\n{theirs}"));
