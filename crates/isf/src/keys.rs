@@ -9,7 +9,16 @@ use vread_linux::btf::{Btf, CompositeKind, Shape, TypeId};
 pub(crate) struct Keys {
     of_type: HashMap<TypeId, String>,
     /// By kind and name, for the many that refer to a type of which they know no more.
-    of_tag: HashMap<(CompositeKind, String), TypeId>,
+    of_tag: HashMap<(CompositeKind, String), Tagged>,
+}
+
+/// The types of one tag.
+#[derive(Debug, Clone, Copy)]
+enum Tagged {
+    /// There is one.
+    Only(TypeId),
+    /// There are several, of which this is the first.
+    First(TypeId),
 }
 
 impl Keys {
@@ -36,7 +45,10 @@ impl Keys {
                 continue;
             }
             if let Shape::Composite { kind, .. } = described.shape {
-                keys.of_tag.entry((kind, tag.clone())).or_insert(id);
+                let tagged = keys.of_tag.entry((kind, tag.clone()));
+                tagged
+                    .and_modify(|tagged| *tagged = Tagged::First(tagged.first()))
+                    .or_insert(Tagged::Only(id));
             }
             keys.name(id, tag, &mut used);
         }
@@ -78,7 +90,23 @@ impl Keys {
 
     /// The name of the first type of this kind and tag that has members.
     pub(crate) fn of_tag(&self, kind: CompositeKind, tag: &str) -> Option<&str> {
-        let id = self.of_tag.get(&(kind, tag.to_owned()))?;
-        self.of_type(*id)
+        let tagged = self.of_tag.get(&(kind, tag.to_owned()))?;
+        self.of_type(tagged.first())
+    }
+
+    /// The struct or union of a tag that no other has.
+    pub(crate) fn only(&self, kind: CompositeKind, tag: &str) -> Option<TypeId> {
+        match self.of_tag.get(&(kind, tag.to_owned()))? {
+            Tagged::Only(id) => Some(*id),
+            Tagged::First(_) => None,
+        }
+    }
+}
+
+impl Tagged {
+    fn first(self) -> TypeId {
+        match self {
+            Self::Only(id) | Self::First(id) => id,
+        }
     }
 }

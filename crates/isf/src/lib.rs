@@ -13,7 +13,7 @@
 //! use vread_linux::Kernel;
 //!
 //! fn print(kernel: &Kernel) -> Result<(), Box<dyn std::error::Error>> {
-//!     let table = SymbolTable::of(kernel, [])?;
+//!     let table = SymbolTable::of(kernel)?;
 //!     serde_json::to_writer(std::io::stdout(), &table)?;
 //!     Ok(())
 //! }
@@ -40,6 +40,7 @@ mod keys;
 mod symbols;
 mod table;
 mod types;
+mod variables;
 
 pub use error::IsfError;
 pub use table::SymbolTable;

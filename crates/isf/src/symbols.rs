@@ -1,17 +1,17 @@
 //! The section `symbols`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use vread_addr::VirtAddr;
-use vread_linux::Kernel;
-use vread_linux::btf::TypeId;
+use vread_linux::{Btf, Kernel};
 
 use crate::IsfError;
 use crate::descriptor::{Descriptor, Types};
+use crate::variables::Variables;
 
 /// Where the kernel's image begins before it is moved (`__START_KERNEL_map` of x86_64). Everything
 /// below is a number or an offset that does not move.
@@ -25,12 +25,12 @@ const BANNER: &str = "linux_banner";
 #[derive(Debug)]
 pub(crate) struct ImageSymbols {
     addresses: BTreeMap<String, u64>,
-    types: HashMap<String, TypeId>,
+    variables: Variables,
     banner: String,
 }
 
 impl ImageSymbols {
-    pub(crate) fn of(kernel: &Kernel, types: HashMap<String, TypeId>) -> Result<Self, IsfError> {
+    pub(crate) fn of(kernel: &Kernel, btf: &Btf) -> Result<Self, IsfError> {
         let needs = |what| move |source| IsfError::Kernel { what, source };
         let banner = kernel.version().map_err(needs("the kernel's banner"))?;
         let symbols = kernel.symbols().map_err(needs("the kernel's symbols"))?;
@@ -52,7 +52,7 @@ impl ImageSymbols {
         let addresses = addresses.into_iter();
         Ok(Self {
             addresses: addresses.map(|(name, (_, at))| (name, at)).collect(),
-            types,
+            variables: Variables::of(btf, kernel.release()),
             banner,
         })
     }
@@ -82,11 +82,15 @@ struct IsfSymbol<'t> {
 impl Serialize for SymbolMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let symbols = self.symbols;
+        let mut starts: Vec<u64> = symbols.addresses.values().copied().collect();
+        starts.sort_unstable();
         let mut map = serializer.serialize_map(Some(symbols.addresses.len()))?;
         for (name, address) in &symbols.addresses {
+            let next = starts.get(starts.partition_point(|start| start <= address));
+            let room = next.and_then(|next| next.checked_sub(*address));
             let mut symbol = IsfSymbol {
                 address: *address,
-                of: symbols.types.get(name).map(|id| self.types.descriptor(*id)),
+                of: symbols.variables.descriptor(name, room, self.types),
                 constant_data: None,
             };
             if name == BANNER {

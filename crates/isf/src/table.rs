@@ -1,6 +1,5 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use vread_linux::btf::TypeId;
 use vread_linux::{Btf, Kernel};
 
 use crate::IsfError;
@@ -42,21 +41,18 @@ struct Producer {
 }
 
 impl<'k> SymbolTable<'k> {
-    /// The table of `kernel`, in which the symbols called as the variables in `typed` are of those
-    /// types; kallsyms alone knows no types.
+    /// The table of `kernel`. Of the symbols, those have a type that BTF or the list of well-known
+    /// variables ([`vread_vmlinux::known`]) gives one.
     ///
     /// # Errors
     ///
     /// [`IsfError`] where the kernel has no types, symbols, or banner.
-    pub fn of(
-        kernel: &'k Kernel,
-        typed: impl IntoIterator<Item = (String, TypeId)>,
-    ) -> Result<Self, IsfError> {
+    pub fn of(kernel: &'k Kernel) -> Result<Self, IsfError> {
         let btf = kernel.btf().ok_or(IsfError::NoTypes)?;
         Ok(Self {
             btf,
             keys: Keys::of(btf),
-            symbols: ImageSymbols::of(kernel, typed.into_iter().collect())?,
+            symbols: ImageSymbols::of(kernel, btf)?,
         })
     }
 }

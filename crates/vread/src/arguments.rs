@@ -12,9 +12,11 @@ use crate::{
     scan_bar::ScanBar,
 };
 
+mod isf;
 mod listings;
 mod vmlinux;
 
+pub(crate) use isf::IsfArguments;
 pub(crate) use listings::{
     CmdlineArguments, Color, DmesgArguments, IomemArguments, LsmodArguments, PsArguments,
     VersionArguments,
@@ -59,6 +61,7 @@ pub(crate) enum Command {
     Cmdline(CmdlineArguments),
     Version(VersionArguments),
     Vmlinux(VmlinuxArguments),
+    Isf(IsfArguments),
     Mount(MountArguments),
 }
 
@@ -77,6 +80,7 @@ impl Command {
             Self::Cmdline(arguments) => &arguments.listing.target,
             Self::Version(arguments) => &arguments.listing.target,
             Self::Vmlinux(arguments) => &arguments.target,
+            Self::Isf(arguments) => &arguments.target,
             Self::Mount(arguments) => &arguments.target,
         }
     }
@@ -95,6 +99,7 @@ impl Command {
             Self::Cmdline(arguments) => &arguments.listing.pause,
             Self::Version(arguments) => &arguments.listing.pause,
             Self::Vmlinux(arguments) => &arguments.pause,
+            Self::Isf(arguments) => &arguments.pause,
             Self::Mount(_) => return Pause::Never,
         };
         match arguments.pause {

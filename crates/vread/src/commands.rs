@@ -4,6 +4,7 @@ pub(crate) mod cmdline;
 pub(crate) mod dmesg;
 pub(crate) mod info;
 pub(crate) mod iomem;
+pub(crate) mod isf;
 pub(crate) mod lsmod;
 pub(crate) mod mount;
 pub(crate) mod ps;

@@ -97,6 +97,7 @@ fn run_into(
         Command::Cmdline(arguments) => commands::cmdline::run(target, arguments, out),
         Command::Version(arguments) => commands::version::run(target, arguments, out),
         Command::Vmlinux(arguments) => commands::vmlinux::run(target, arguments),
+        Command::Isf(arguments) => commands::isf::run(target, arguments),
         Command::Mount(arguments) => commands::mount::run(target, arguments),
     }
 }
