@@ -39,7 +39,7 @@ mod dwarf;
 mod elf;
 mod error;
 mod form;
-mod known;
+pub mod known;
 mod read;
 mod sections;
 mod symbols;

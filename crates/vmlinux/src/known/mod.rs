@@ -11,15 +11,16 @@ mod devices;
 mod memory;
 mod notation;
 
-pub(crate) use notation::{Base, Extent, Notation};
+pub use notation::{Base, Extent, Notation};
 
 /// A kernel's version, major and minor.
 type Version = (u16, u16);
 
 /// A variable and its type, in the kernels from one to another.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Known {
-    pub(crate) name: &'static str,
+pub struct Known {
+    /// The symbol.
+    pub name: &'static str,
     of: &'static str,
     from: Version,
     /// The last one.
@@ -51,13 +52,13 @@ impl Known {
     }
 
     /// Its type.
-    pub(crate) fn notation(&self) -> Option<Notation> {
+    pub fn notation(&self) -> Option<Notation> {
         Notation::parse(self.of)
     }
 }
 
 /// The variables that a kernel of this release may have.
-pub(crate) fn variables(release: &str) -> impl Iterator<Item = &'static Known> {
+pub fn variables(release: &str) -> impl Iterator<Item = &'static Known> {
     let version = version(release);
     let all = core::KNOWN
         .iter()

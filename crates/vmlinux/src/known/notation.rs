@@ -1,18 +1,21 @@
 /// A variable's type as C writes it, taken apart: `const struct proto *[*][14]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Notation {
-    pub(crate) is_const: bool,
-    pub(crate) is_volatile: bool,
-    pub(crate) base: Base,
+pub struct Notation {
+    /// Whether the variable, or what a pointer points to, is `const`.
+    pub is_const: bool,
+    /// Whether it is `volatile`.
+    pub is_volatile: bool,
+    /// The type that everything else is made of.
+    pub base: Base,
     /// How many pointers lie between the variable and its base.
-    pub(crate) pointers: usize,
+    pub pointers: usize,
     /// The extents of an array, the outermost first.
-    pub(crate) extents: Vec<Extent>,
+    pub extents: Vec<Extent>,
 }
 
 /// What is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Base {
+pub enum Base {
     /// Nothing: `void`.
     Void,
     /// A struct of this name.
@@ -27,7 +30,7 @@ pub(crate) enum Base {
 
 /// How many elements an array has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Extent {
+pub enum Extent {
     /// So many.
     Count(u32),
     /// `*`: as many as fit before the next symbol; it is a matter of the kernel's configuration.
