@@ -33,10 +33,10 @@
     )
 )]
 
-mod base;
 mod descriptor;
 mod error;
 mod keys;
+mod numbers;
 mod symbols;
 mod table;
 mod types;

@@ -73,8 +73,9 @@ struct SymbolMap<'t> {
 #[derive(Serialize)]
 struct IsfSymbol<'t> {
     address: u64,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    of: Option<Descriptor<'t>>,
+    /// `void` where nothing is known: Volatility refuses to look at a symbol without a type.
+    #[serde(rename = "type")]
+    of: Descriptor<'t>,
     #[serde(skip_serializing_if = "Option::is_none")]
     constant_data: Option<String>,
 }
@@ -90,17 +91,20 @@ impl Serialize for SymbolMap<'_> {
             let room = next.and_then(|next| next.checked_sub(*address));
             let mut symbol = IsfSymbol {
                 address: *address,
-                of: symbols.variables.descriptor(name, room, self.types),
+                of: symbols
+                    .variables
+                    .descriptor(name, room, self.types)
+                    .unwrap_or(Descriptor::VOID),
                 constant_data: None,
             };
             if name == BANNER {
                 // With the NUL that ends it in memory.
                 let mut content = symbols.banner.clone().into_bytes();
                 content.push(0);
-                symbol.of = Some(Descriptor::Array {
+                symbol.of = Descriptor::Array {
                     count: u32::try_from(content.len()).unwrap_or_default(),
                     subtype: Box::new(Descriptor::Base { name: "char" }),
-                });
+                };
                 symbol.constant_data = Some(STANDARD.encode(content));
             }
             map.serialize_entry(name, &symbol)?;

@@ -3,9 +3,9 @@ use serde::{Serialize, Serializer};
 use vread_linux::{Btf, Kernel};
 
 use crate::IsfError;
-use crate::base;
 use crate::descriptor::Types;
 use crate::keys::Keys;
+use crate::numbers;
 use crate::symbols::ImageSymbols;
 use crate::types::{Enums, UserTypes};
 
@@ -76,7 +76,7 @@ impl Serialize for SymbolTable<'_> {
         };
         let mut file = serializer.serialize_struct("SymbolTable", 5)?;
         file.serialize_field("metadata", &metadata)?;
-        file.serialize_field("base_types", &base::base_types(self.btf))?;
+        file.serialize_field("base_types", &numbers::base_types(self.btf))?;
         file.serialize_field("user_types", &UserTypes(types))?;
         file.serialize_field("enums", &Enums(types))?;
         file.serialize_field("symbols", &self.symbols.with(types))?;

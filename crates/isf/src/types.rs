@@ -4,8 +4,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use vread_linux::btf::{CompositeKind, CompositeMember, Elements, Enumerator, Shape, Sign};
 
-use crate::base;
 use crate::descriptor::{Descriptor, Types};
+use crate::numbers;
 
 /// `user_types`: structs and unions.
 pub(crate) struct UserTypes<'t>(pub(crate) Types<'t>);
@@ -134,7 +134,7 @@ impl Serialize for Enums<'_> {
                 sign,
                 values,
             };
-            let base = base::of_enum(size, sign);
+            let base = numbers::of_enum(size, sign);
             map.serialize_entry(
                 key,
                 &Enum {

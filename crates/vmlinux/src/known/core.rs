@@ -46,6 +46,13 @@ pub(super) const KNOWN: &[Known] = &[
     known("panic_timeout", "int"),
     known("panic_on_oops", "int"),
     known("tainted_mask", "unsigned long"),
+    known("taint_flags", "const struct taint_flag [18]").to(5, 10),
+    known("taint_flags", "const struct taint_flag [19]")
+        .from(6, 1)
+        .to(6, 12),
+    known("taint_flags", "const struct taint_flag [20]").from(7, 2),
+    known("cap_last_cap", "const int"),
+    known("keyboard_notifier_list", "struct atomic_notifier_head"),
     known("crash_notes", "note_buf_t *"),
     known("crashk_res", "struct resource"),
     known("crashk_low_res", "struct resource"),
