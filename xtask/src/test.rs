@@ -48,6 +48,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("tests", || cargo(arguments, &["test", "--workspace"]))?;
+    step("embedding without std", || {
+        let built = workspace::metadata(workspace::root())?
+            .target_directory
+            .join("embed-check");
+        let manifest = ["--manifest-path", "embed-check/Cargo.toml"];
+        cargo(
+            arguments,
+            &[&["fmt", "--all", "--check"], &manifest[..]].concat(),
+        )?;
+        let build = ["build", "--quiet", "--target-dir", built.as_str()];
+        cargo(arguments, &[&build[..], &manifest].concat())
+    })?;
     step("tests with faults on purpose", || {
         let faults = ["--features", "fail-usercopy", "--test", "fail_usercopy"];
         let package = ["test", "--package", "vread-nofault"];

@@ -28,7 +28,7 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
-/// All Rust sources below `crates`, `fuzz` and `xtask`, sorted by path.
+/// All Rust sources below `crates`, `embed-check`, `fuzz` and `xtask`, sorted by path.
 pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders: Vec<PathBuf> = ["crates", "fuzz", "xtask"]
