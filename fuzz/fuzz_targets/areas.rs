@@ -86,7 +86,7 @@ fuzz_target!(|input: Input| {
         };
         let areas = fuzzing::areas(&ram.mem, ram.table(), lists).expect("the regions are in order");
         let known = areas.busy.as_deref().unwrap_or_default();
-        assert_eq!(areas.again, known.len(), "what rests is found again");
+        assert!(areas.again <= known.len());
         for known in known
             .iter()
             .chain(areas.freed.as_deref().unwrap_or_default())
@@ -105,6 +105,7 @@ fuzz_target!(|input: Input| {
                 _ => 1,
             };
             assert_eq!(known.len() as u64, AREAS * lists);
+            assert_eq!(areas.again, known.len(), "what rests is found again");
         }
     });
 });

@@ -54,6 +54,9 @@ mod segments;
 mod system_read;
 mod zeros;
 
+#[cfg(feature = "trace-reads")]
+pub mod trace;
+
 pub use error::{OpenError, ReadError};
 pub use loads::{Loads, Record};
 pub use phys_mem::{Access, AccessMode, PhysMem};

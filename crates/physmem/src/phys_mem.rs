@@ -149,6 +149,8 @@ impl PhysMem {
     /// Those of [`PhysMem::read`].
     #[inline]
     pub fn read_u64(&self, addr: PhysAddr) -> Result<u64, ReadError> {
+        #[cfg(feature = "trace-reads")]
+        crate::trace::note(addr, 8);
         if let Some((region, at)) = self.find(addr)
             && let Some(value) = region.load_u64(at)
             && !self.has_ended()
@@ -182,6 +184,8 @@ impl PhysMem {
     /// longer be read.
     #[inline]
     pub fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<(), ReadError> {
+        #[cfg(feature = "trace-reads")]
+        crate::trace::note(addr, bytes.len());
         if let Some((region, at)) = self.find(addr)
             && region.read_in_page(at, bytes)
             && !self.has_ended()

@@ -48,6 +48,15 @@ pub fn main() -> ExitCode {
     exit_code(run(&arguments.command))
 }
 
+/// Runs the command line `words`, the program's name first, as [`main`] does.
+#[must_use]
+pub fn main_with<'w>(words: impl IntoIterator<Item = &'w str>) -> ExitCode {
+    match Arguments::try_parse_from(words) {
+        Ok(arguments) => exit_code(run(&arguments.command)),
+        Err(error) => error.exit(),
+    }
+}
+
 /// Runs the command line `words`, the program's name first, on a target that is open already; the one
 /// that the words name is not opened. For tests that run many commands on one target.
 #[must_use]
@@ -146,8 +155,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Warnings and worse, unless `RUST_LOG` or `-v` ask for more.
-fn log_to_stderr(verbose: u8) {
+/// Has what is logged said on standard error: warnings and worse, unless `RUST_LOG` or a `verbose` above 0
+/// ask for more.
+pub fn log_to_stderr(verbose: u8) {
     let default = match verbose {
         0 => "warn",
         1 => "info",

@@ -1,0 +1,82 @@
+//! Forged images: the memory of real guests, corrupted on purpose, and every command run against it.
+//!
+//! A guest boots and is ended; its RAM stays behind in a file, which a QEMU that never starts its processor
+//! hands out as its own. What the commands read of it is found by watching them on the clean image; then, for
+//! each seed, some of that is overwritten ([`forge`]), every command runs, the mount's files are read, and
+//! the image is put back. Whatever the image says, there must be
+//!
+//! - no panic,
+//! - no more than 2 s of processor time for any one step,
+//! - no more than 256 MiB of memory,
+//! - no output that a terminal would interpret.
+//!
+//! Usually 500 images, shared among the kernels under test. More, or one:
+//!
+//! ```text
+//! VREAD_FORGED_IMAGES=10000 cargo test -p vread-forging
+//! VREAD_FORGED_SEED=1234 VREAD_KERNELS=6.12 cargo test -p vread-forging -- --nocapture
+//! ```
+//!
+//! The image of a seed depends on the guest's, which differs from boot to boot. To look again at the very
+//! image of a failure, keep it: `VREAD_FORGED_KEEP=DIR` leaves each guest's image in DIR, and takes those that
+//! are there instead of booting.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test on images of our own making fails loudly"
+)]
+
+mod clean;
+mod forge;
+mod image;
+mod judge;
+mod supervisor;
+mod worker;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use peak_alloc::PeakAlloc;
+use vread_guests::KernelRelease;
+
+/// Counts what is allocated, and remembers the most.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// How many images there are, of all kernels together.
+const IMAGES: u64 = 500;
+
+fn main() -> ExitCode {
+    if let Some(work) = worker::Work::from_env() {
+        return work.run();
+    }
+    let mut arguments = Arguments::from_args();
+    // One image at a time: this machine may have two processors.
+    arguments.test_threads = Some(1);
+    let kernels = KernelRelease::under_test();
+    let images = number("VREAD_FORGED_IMAGES").unwrap_or(IMAGES);
+    let each = images.div_ceil(kernels.len() as u64);
+    let seeds = match number("VREAD_FORGED_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..each,
+    };
+    let trials = kernels.into_iter().map(|kernel| {
+        let seeds = seeds.clone();
+        Trial::test(format!("{kernel}::forged_images"), move || {
+            supervisor::run(kernel, seeds).map_err(Into::into)
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
