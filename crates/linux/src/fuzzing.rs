@@ -9,6 +9,7 @@ use vread_physmem::PhysMem;
 use crate::areas::{AreaLayout, AreaReader, lazily_freed};
 use crate::kallsyms::fuzzing::{RawAddresses, RawTables, search};
 use crate::linear::LinearMap;
+use crate::log::{Log, LogLayout, read_log};
 use crate::memory::{Iomem, ResourceLayout, read_tree};
 use crate::modules::{Depth, Module, ModuleLayout, read_modules};
 use crate::virt_mem::VirtMem;
@@ -183,4 +184,13 @@ pub fn modules(mem: &PhysMem, table: PageTable, head: VirtAddr) -> Result<Vec<Mo
 /// [`LinuxError`], of what cannot be believed.
 pub fn resources(mem: &PhysMem, table: PageTable, root: VirtAddr) -> Result<Iomem, LinuxError> {
     read_tree(VirtMem { mem, table }, ResourceLayout::of_6_12(), root)
+}
+
+/// Reads the log whose ring buffer the pointer at `prb` leads to.
+///
+/// # Errors
+///
+/// [`LinuxError`], of what cannot be believed.
+pub fn log(mem: &PhysMem, table: PageTable, prb: VirtAddr) -> Result<Log, LinuxError> {
+    read_log(VirtMem { mem, table }, &LogLayout::of_6_12(), prb)
 }

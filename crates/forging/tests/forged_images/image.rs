@@ -23,11 +23,13 @@ pub(crate) fn of_guest(kernel: KernelRelease, dir: &Path) -> PathBuf {
     {
         return kept;
     }
-    let path = keep.as_deref().unwrap_or(dir).join(&name);
+    // Under another name until it is whole.
+    let dir = keep.as_deref().unwrap_or(dir);
+    let (path, booted) = (dir.join(&name), dir.join(format!("{name}.new")));
     let config = GuestConfig::new(kernel)
         .memory_mib(MEMORY_MIB)
         .cpus(2)
-        .backend(Backend::FileAt(path.clone()))
+        .backend(Backend::FileAt(booted.clone()))
         // A module that uses others.
         .module("nf_nat");
     let guest = Guest::boot(&config).expect("the guest boots");
@@ -37,6 +39,7 @@ pub(crate) fn of_guest(kernel: KernelRelease, dir: &Path) -> PathBuf {
         .write("/dev/kmsg", "forging: a line of the log\n")
         .expect("a line in the log");
     drop(guest);
+    std::fs::rename(booted, &path).expect("the image is kept");
     path
 }
 

@@ -42,12 +42,15 @@ const MAX_SEGMENTS: usize = 64;
 const VARIABLE: &str = "VREAD_FORGING_WORKER";
 
 /// Every command on every image; what follows the target's word.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 16] = [
     &["info"],
     &["version"],
     &["cmdline"],
     &["iomem"],
     &["lsmod"],
+    &["ps", "--threads"],
+    &["ps", "--tree"],
+    &["dmesg"],
     &["vmallocinfo"],
     &["vmallocinfo", "--totals"],
     &["symbols"],
@@ -58,13 +61,16 @@ const COMMANDS: [&[&str]; 13] = [
     &["read", "init_task", "64K", "--raw"],
 ];
 /// The same in other words, one of them on each image.
-const VARIANTS: [&[&str]; 9] = [
+const VARIANTS: [&[&str]; 12] = [
     &["info", "--json"],
     &["version", "--json"],
     &["cmdline", "--json"],
     &["iomem", "--json"],
     &["lsmod", "--json"],
     &["vmallocinfo", "--json"],
+    &["ps", "--json", "--threads"],
+    &["dmesg", "--json"],
+    &["dmesg", "--raw"],
     &["symbols", "__kmalloc*"],
     &["symbols", "0xffffffff81001234", "--json"],
     &["symbols", "--json"],

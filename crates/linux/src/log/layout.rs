@@ -41,6 +41,36 @@ pub(crate) struct LogLayout {
 }
 
 impl LogLayout {
+    /// That of 6.12, for memory that is made up.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) const fn of_6_12() -> Self {
+        Self {
+            desc_ring: 0,
+            text_ring: 48,
+            ring_len: 88,
+            count_bits: 0,
+            descs: 8,
+            infos: 16,
+            head_id: 24,
+            tail_id: 32,
+            desc_len: 24,
+            state_var: 0,
+            begin: 8,
+            next: 16,
+            size_bits: 0,
+            data: 8,
+            info_len: 88,
+            seq: 0,
+            ts_nsec: 8,
+            text_len: 16,
+            facility: 18,
+            flags_and_level: 19,
+            caller_id: 20,
+            subsystem: 24..40,
+            device: 40..88,
+        }
+    }
+
     pub(crate) fn new(info: &VmCoreInfo, btf: Option<&Btf>) -> Result<Self, LinuxError> {
         let size = |name: &'static str| {
             let len = info.size(name).and_then(|len| len.to_usize());

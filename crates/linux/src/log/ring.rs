@@ -8,8 +8,8 @@ use crate::virt_mem::VirtMem;
 /// The most bits of the number of descriptors, and of the size of the text ring (G73).
 const MAX_COUNT_BITS: u32 = 24;
 const MAX_SIZE_BITS: u32 = 30;
-/// The most records read: those of a text ring of 16 MiB, at 32 bytes each as the kernel counts.
-const MAX_RECORDS: u64 = 1 << 19;
+/// The most records read: those of a text ring of 8 MiB, at 32 bytes each as the kernel counts.
+const MAX_RECORDS: u64 = 1 << 18;
 /// The most bytes of text of all records together.
 const MAX_TEXT: usize = 64 << 20;
 /// The most torn records whose addresses are kept.

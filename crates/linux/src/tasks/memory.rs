@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use vread_addr::{ByteLen, VirtAddr};
 
 use super::{CommandLine, Memory};
@@ -11,6 +13,9 @@ const MAX_COMMAND_LINE_LEN: usize = 1 << 20;
 const MAX_TITLE_LEN: usize = 4096;
 /// The most processors whose part of a count is added.
 const MAX_CPUS: u64 = 8192;
+/// The most parts of counts that are added, of all processes together; beyond, counts are what processors
+/// have handed in. A hostile target has as many processors as it likes.
+const MAX_PARTS: usize = 1 << 21;
 /// `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES` of Linux's `rss_stat`: what counts as in RAM.
 const RESIDENT: [usize; 3] = [0, 1, 3];
 const PAGE_SHIFT: u32 = 12;
@@ -46,6 +51,8 @@ enum Counter {
 #[derive(Debug, Clone)]
 pub(crate) struct PerCpu {
     offsets: Vec<u64>,
+    /// How many more parts are added up.
+    parts_left: Cell<usize>,
 }
 
 impl PerCpu {
@@ -59,11 +66,16 @@ impl PerCpu {
         let bytes = virt.read_vec(offsets, count.saturating_mul(8))?;
         Ok(Self {
             offsets: bytes.chunks_exact(8).map(little_endian).collect(),
+            parts_left: Cell::new(MAX_PARTS),
         })
     }
 
     /// The sum of a signed 32-bit variable over all processors; those without memory for it count nothing.
     fn sum_i32(&self, virt: VirtMem<'_>, variable: u64) -> i64 {
+        let Some(left) = self.parts_left.get().checked_sub(self.offsets.len()) else {
+            return 0;
+        };
+        self.parts_left.set(left);
         let part = |offset: &u64| {
             // WRAP: offsets of processors may be negative.
             let at = VirtAddr::new(variable.wrapping_add(*offset));

@@ -8,8 +8,9 @@ use crate::list::walk_list;
 use crate::record::{Field, Record, again_if_torn};
 use crate::virt_mem::VirtMem;
 
-/// The most processes and threads (G73).
-const MAX_TASKS: usize = 1 << 22;
+/// The most processes, and the most threads (G73). A kernel could have 2^22; a hostile one whose tasks lie
+/// one in another would then keep us busy for half a minute, and fill a gigabyte.
+const MAX_TASKS: usize = 1 << 18;
 /// The most bytes of all command lines together.
 const MAX_COMMAND_LINES: usize = 32 << 20;
 /// A bit of `task_struct.flags`: a thread of the kernel's own.
