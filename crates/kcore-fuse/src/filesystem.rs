@@ -100,7 +100,7 @@ impl KcoreFs {
     fn attr(&self, ino: INodeNo) -> Option<FileAttr> {
         let blksize = match self.file(ino).map(ServedFile::content) {
             Some(Content::Live) => LIVE_BLKSIZE,
-            Some(Content::Fixed) | None => FIXED_BLKSIZE,
+            Some(Content::MadeAtOpen | Content::Fixed) | None => FIXED_BLKSIZE,
         };
         let (kind, perm, nlink, size) = match self.file(ino) {
             Some(file) => (FileType::RegularFile, 0o400, 1, file.size().get()),
@@ -205,7 +205,7 @@ impl Filesystem for KcoreFs {
         open.insert(handle, Arc::from(view));
         drop(open);
         let caching = match file.content() {
-            Content::Live => FopenFlags::FOPEN_DIRECT_IO,
+            Content::Live | Content::MadeAtOpen => FopenFlags::FOPEN_DIRECT_IO,
             Content::Fixed => FopenFlags::empty(),
         };
         reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);

@@ -9,6 +9,9 @@ use vread_nofault::UserBuf;
 pub enum Content {
     /// At any time: each read looks anew, and nobody on the way keeps a byte.
     Live,
+    /// With each open: whoever has it open sees what it was then, and nobody on the way keeps a byte. Its size
+    /// need not be known before.
+    MadeAtOpen,
     /// Never while it is open: the system may keep it until it is opened again.
     Fixed,
 }
@@ -18,7 +21,8 @@ pub trait ServedFile: Debug + Send + Sync {
     /// Its name in the folder: neither empty nor with a slash.
     fn name(&self) -> &str;
 
-    /// What `stat` says: at least the end of the last byte worth reading, never 0.
+    /// What `stat` says: at least the end of the last byte worth reading. 0 only for a text whose length is
+    /// not known before it is made, as that of files in `/proc`: readers of ELF files take 0 for the end.
     fn size(&self) -> ByteLen;
 
     /// Whether what it says changes.

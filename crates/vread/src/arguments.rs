@@ -271,6 +271,9 @@ and to end it: Ctrl-C, or fusermount3 -u vm";
 /// DIR/kcore has the layout of the guest's own /proc/kcore (for gdb and drgn), DIR/vmcore that of a dump
 /// (for crash and makedumpfile) with the registers of each processor, DIR/vmcore.live the same for
 /// crash's live mode. Only you can read them. Every read looks at memory as it is then.
+///
+/// Beside them, in the words of the guest's own files and as of when they are opened: vmcoreinfo, kallsyms,
+/// iomem, vmallocinfo, modules, kmsg, cmdline, version and btf (for bpftool btf dump file).
 #[derive(Debug, Args)]
 #[command(after_help = MOUNT_EXAMPLES)]
 pub(crate) struct MountArguments {

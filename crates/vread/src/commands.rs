@@ -10,6 +10,7 @@ pub(crate) mod mount;
 pub(crate) mod ps;
 pub(crate) mod read;
 mod recovered_file;
+mod said_file;
 pub(crate) mod symbols;
 pub(crate) mod version;
 pub(crate) mod vmallocinfo;

@@ -22,7 +22,10 @@ use vread_nofault::UserBuf;
 use vread_targets::{Session, Target, View};
 use vread_vmlinux::AddressForm;
 
-use super::recovered_file::RecoveredFile;
+use super::{
+    recovered_file::RecoveredFile,
+    said_file::{Said, SaidFile},
+};
 use crate::{Outcome, arguments::MountArguments};
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
@@ -33,8 +36,11 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
             Ok(Box::new(ViewFile::new(Arc::clone(&session), view)?))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    // A target without a kernel has no vmlinux.
+    // A target without a kernel has no vmlinux, and says nothing about itself.
     if target.ask_kernel(Ok).is_ok() {
+        for what in Said::ALL {
+            files.push(Box::new(SaidFile::new(Arc::clone(target), what)));
+        }
         for form in [AddressForm::LinkTime, AddressForm::RunTime] {
             files.push(Box::new(RecoveredFile::new(Arc::clone(&session), form)));
         }
@@ -50,8 +56,11 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
     };
     let mounted = Mounted::mount(files, &arguments.dir, options)?;
     let dir = mounted.dir().display();
-    let names: Vec<String> = names.iter().map(|name| format!("{dir}/{name}")).collect();
-    eprintln!("{} is mounted: {}", target.word(), names.join(", "));
+    eprintln!(
+        "{} is mounted: {dir}/{{{}}}",
+        target.word(),
+        names.join(",")
+    );
     eprintln!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
     let unmounter = mounted.unmounter();
     thread::Builder::new()

@@ -38,7 +38,7 @@ type SharedTest = fn(&Guest);
 /// A test that boots guests of its own.
 type OwnTest = fn(KernelRelease);
 
-const SHARED: [(&str, SharedTest); 19] = [
+const SHARED: [(&str, SharedTest); 20] = [
     (
         "headers_equal_the_guests_own_kcore",
         image::headers_equal_the_guests_own_kcore,
@@ -67,6 +67,7 @@ const SHARED: [(&str, SharedTest); 19] = [
     ("listing_iomem", own_files::listing_iomem),
     ("listing_lsmod", own_files::listing_lsmod),
     ("listing_dmesg", own_files::listing_dmesg),
+    ("listing_mounted_files", own_files::listing_mounted_files),
     (
         "listing_vmallocinfo_totals",
         own_files::listing_vmallocinfo_totals,

@@ -1,9 +1,12 @@
 //! Commands that say what a file of the guest's own says.
 
+use std::process::Command;
+
 use vread_guests::Guest;
 
 use crate::listings::decided;
-use crate::program::{target, vread_stdout};
+use crate::mounted::Mounted;
+use crate::program::{succeed, target, vread_stdout};
 
 /// The banner and the command line, letter for letter.
 pub(crate) fn listing_version_and_cmdline(guest: &Guest) {
@@ -67,6 +70,79 @@ pub(crate) fn listing_lsmod(guest: &Guest) {
     let used = theirs.iter().filter(|line| !line.contains(" - "));
     assert!(used.count() >= 2, "no module uses another: {theirs:#?}");
     println!("{} modules", theirs.len());
+}
+
+/// The files of the mount that are called as the guest's own ones say the same: read by `cat` and copied by
+/// `cp`, as users do.
+pub(crate) fn listing_mounted_files(guest: &Guest) {
+    let mounted = Mounted::new(guest);
+    let dir = mounted.kcore().parent().unwrap().to_owned();
+    let cat = |name: &str| succeed(Command::new("cat").arg(dir.join(name))).stdout;
+    for (name, own) in [
+        ("kallsyms", "/proc/kallsyms"),
+        ("iomem", "/proc/iomem"),
+        ("modules", "/proc/modules"),
+        ("cmdline", "/proc/cmdline"),
+        ("version", "/proc/version"),
+        ("btf", "/sys/kernel/btf/vmlinux"),
+    ] {
+        let (ours, theirs) = decided(|| cat(name), || guest.read(own).unwrap());
+        // Taints are followed by a space in some, nothing else differs.
+        assert!(
+            ours == theirs,
+            "{name}: {} and {} bytes",
+            ours.len(),
+            theirs.len()
+        );
+    }
+    let sorted = |text: Vec<u8>| {
+        let text = String::from_utf8(text).unwrap();
+        let mut lines: Vec<String> = text
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        lines.sort();
+        lines
+    };
+    let (ours, theirs) = decided(
+        || sorted(cat("vmallocinfo")),
+        || sorted(guest.read("/proc/vmallocinfo").unwrap()),
+    );
+    assert_same(&ours, &theirs);
+    let (ours, theirs) = decided(
+        || String::from_utf8(cat("kmsg")).unwrap(),
+        || guest.run(&["/bin/busybox", "dmesg", "-r"]).unwrap().stdout,
+    );
+    let trimmed = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    assert_same(&trimmed(&ours), &trimmed(&theirs));
+    let info = String::from_utf8(cat("vmcoreinfo")).unwrap();
+    let release = guest.hello().release.clone();
+    assert!(
+        info.starts_with(&format!("OSRELEASE={release}\n")),
+        "{info}"
+    );
+    // A copy is whole, whether or not the size is known before.
+    for name in ["iomem", "btf"] {
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        succeed(Command::new("cp").arg(dir.join(name)).arg(copy.path()));
+        assert!(std::fs::read(copy.path()).unwrap() == cat(name), "{name}");
+    }
+    // Each open looks anew.
+    guest
+        .write("/dev/kmsg", "vread: seen by the next opener\n")
+        .unwrap();
+    let log = String::from_utf8(cat("kmsg")).unwrap();
+    assert!(log.contains("] vread: seen by the next opener\n"), "{log}");
+    assert_eq!(
+        mounted.stderr().matches("EIO").count(),
+        0,
+        "{}",
+        mounted.stderr()
+    );
 }
 
 /// The totals are those of the lines.
