@@ -70,6 +70,7 @@ mod page_table;
 mod record;
 mod symbol;
 pub mod tasks;
+pub mod typed;
 mod virt_mem;
 mod vmcoreinfo;
 

@@ -49,4 +49,5 @@ mod vmlinux;
 
 pub use error::{VmlinuxError, Warning};
 pub use form::AddressForm;
+pub use known::written_type;
 pub use vmlinux::{Variable, Vmlinux};

@@ -184,12 +184,19 @@ Examples:
   vread read qemu:/run/vm.sock linux_banner 128
   vread read qemu:/run/vm.sock init_task+0x10 64
   vread read qemu:/run/vm.sock 0xffff888000000000 1M --raw > first-megabyte
+  vread read qemu:/run/vm.sock init_task.cred.uid.val
+  vread read qemu:/run/vm.sock --type 'struct module' 0xffffffffc0123000
+  vread read qemu:/run/vm.sock '((struct task_struct *)0xffff888003d38000)->comm'
   vread read arena pattern 4K";
 
-/// Dump kernel memory as it is now, like xxd, each line with its kernel virtual address.
+/// Dump kernel memory as it is now, like xxd, each line with its kernel virtual address; or, without a
+/// length, show it as one of the kernel's own types.
 ///
 /// Bytes that are not there (a hole, a guard page, device memory) are shown as zeros, counted on
 /// standard error, and make the exit code 1.
+///
+/// Paths to members are written as in C; a dot goes through a pointer too. The types are those of the guest's
+/// own BTF. The types of well-known variables such as init_task or modules are known; else give --type.
 #[derive(Debug, Args)]
 #[command(after_help = READ_EXAMPLES)]
 pub(crate) struct ReadArguments {
@@ -197,16 +204,20 @@ pub(crate) struct ReadArguments {
     pub(crate) target: TargetArguments,
     #[command(flatten)]
     pub(crate) pause: PauseArguments,
-    /// Where to begin: an address (0x… or 16 hexadecimal digits), a symbol, or either with +OFFSET.
+    /// Where to begin: an address (0x… or 16 hexadecimal digits), a symbol, or either with +OFFSET; or a path
+    /// such as init_task.cred->uid.
     #[arg(value_name = "WHERE")]
     pub(crate) at: Where,
-    /// How many bytes: decimal or 0x…, with K, M or G for powers of 1024.
+    /// How many bytes: decimal or 0x…, with K, M or G for powers of 1024. Without it, a value is shown.
     #[arg(value_parser = parse_length)]
-    pub(crate) length: ByteLen,
+    pub(crate) length: Option<ByteLen>,
+    /// The type of what WHERE begins with, as C writes it: 'struct task_struct', u64, 'char *'.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) of: Option<String>,
     /// Write the bytes as they are.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", requires = "length")]
     pub(crate) raw: bool,
-    /// Print JSON: address, length, how many bytes are holes, and the bytes in hexadecimal.
+    /// Print JSON: address, length, how many bytes are holes, and the bytes in hexadecimal; or the value.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -9,6 +9,7 @@ pub(crate) mod lsmod;
 pub(crate) mod mount;
 pub(crate) mod ps;
 pub(crate) mod read;
+mod read_typed;
 mod recovered_file;
 mod said_file;
 pub(crate) mod symbols;

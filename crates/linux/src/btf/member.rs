@@ -59,7 +59,8 @@ impl Btf {
         self.size_of(self.member(path)?.kind)
     }
 
-    fn member_of(&self, composite: TypeId, name: &[u8]) -> Option<Member> {
+    /// The member `name` of a struct or union, or of an anonymous one in it.
+    pub(crate) fn member_of(&self, composite: TypeId, name: &[u8]) -> Option<Member> {
         // Composites still to be searched: the outer one, then the anonymous ones in it. No recursion:
         // a type that contains itself must not cost more than the limits.
         let mut pending = vec![(composite, 0_u64, 0_usize)];

@@ -71,6 +71,15 @@ pub fn variables(release: &str) -> impl Iterator<Item = &'static Known> {
     })
 }
 
+/// The type of a kernel variable that BTF does not know, as C writes it, in a kernel of this release.
+///
+/// Whether the kernel at hand has such a variable and such a type is for the caller to find out.
+#[must_use]
+pub fn written_type(release: &str, variable: &str) -> Option<&'static str> {
+    let mut named = variables(release).filter(|known| known.name == variable);
+    named.next().map(|known| known.of)
+}
+
 /// `6.12` of `6.12.48+deb13-cloud-amd64`.
 fn version(release: &str) -> Option<Version> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());

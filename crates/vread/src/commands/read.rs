@@ -9,9 +9,11 @@ use anyhow::{Context as _, bail};
 use vread_addr::{ByteLen, FileOffset, VirtAddr};
 use vread_iov_iter::{IovIter, Stop};
 use vread_kcore::{EndOfFile, KcoreImage};
+use vread_linux::typed::{Base as PathBase, Expression, GrammarError};
 use vread_nofault::UserBuf;
 use vread_targets::{Target, View};
 
+use super::read_typed;
 use crate::{
     Outcome,
     arguments::{ReadArguments, parse_address, parse_number},
@@ -36,12 +38,41 @@ pub(crate) struct Where {
 enum Base {
     Address(VirtAddr),
     Symbol(String),
+    /// More than that: a path to a value.
+    Path(Expression),
+}
+
+impl Where {
+    /// The path to a value that it is.
+    pub(super) fn path(&self) -> Expression {
+        let base = match &self.base {
+            Base::Path(path) => return path.clone(),
+            Base::Address(addr) => {
+                // WRAP: an address that is none is refused where it is read.
+                PathBase::Address(addr.wrapping_add(self.offset))
+            }
+            Base::Symbol(name) => PathBase::Symbol(name.clone(), self.offset.get()),
+        };
+        Expression {
+            base,
+            steps: Vec::new(),
+        }
+    }
 }
 
 impl FromStr for Where {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if Expression::is_path(text) {
+            let path = text
+                .parse()
+                .map_err(|error: GrammarError| error.to_string())?;
+            return Ok(Self {
+                base: Base::Path(path),
+                offset: ByteLen::ZERO,
+            });
+        }
         let (base, offset) = match text.split_once('+') {
             Some((base, offset)) => {
                 let offset = parse_number(offset)
@@ -70,21 +101,23 @@ pub(crate) fn run(
     arguments: &ReadArguments,
     out: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
+    let Some(length) = arguments.length else {
+        return read_typed::run(target, arguments, out);
+    };
     let image = target.image(View::Kcore)?;
-    let start = resolve(target, &arguments.at)?;
+    let start = resolve(target, &arguments.at, arguments.of.as_deref())?;
     let position = target.position_of(&image, start)?;
     let left = start.bytes_to_top();
-    if arguments.length > left {
+    if length > left {
         bail!(
-            "{:#x} bytes from {start} reach beyond the end of the address space; ask for {left:#x} at most",
-            arguments.length
+            "{length:#x} bytes from {start} reach beyond the end of the address space; ask for {left:#x} at most"
         );
     }
     let reading = Reading {
         target,
         image: &image,
         position,
-        left: arguments.length,
+        left: length,
     };
     let holes = if arguments.raw {
         reading.for_each(|_, bytes| out.write_all(bytes))?
@@ -100,7 +133,7 @@ pub(crate) fn run(
         return Ok(Outcome::All);
     }
     if !arguments.json {
-        let (holes, all) = (holes.get(), arguments.length.get());
+        let (holes, all) = (holes.get(), length.get());
         eprintln!(
             "vread: {holes} of {all} bytes are not there or must not be read; they are shown as zeros"
         );
@@ -109,9 +142,10 @@ pub(crate) fn run(
 }
 
 /// The address that is meant.
-fn resolve(target: &Target, at: &Where) -> anyhow::Result<VirtAddr> {
+fn resolve(target: &Target, at: &Where, of: Option<&str>) -> anyhow::Result<VirtAddr> {
     let base = match &at.base {
         Base::Address(addr) => *addr,
+        Base::Path(path) => read_typed::address(target, path, of)?,
         Base::Symbol(name) => {
             let shown = Printable(name);
             let found = target
@@ -246,9 +280,13 @@ mod tests {
             "ffff888000000000".parse(),
             Ok(at(address(0xffff_8880_0000_0000), 0))
         );
+        assert!(matches!(
+            "a.b->c".parse::<Where>().unwrap().base,
+            Base::Path(_)
+        ));
         // A name may look like a number in part.
         assert_eq!("deadbeef".parse(), Ok(at(symbol("deadbeef"), 0)));
-        for wrong in ["", "+1", "a+", "a+b", "a+1+1", "4096", "0xzz"] {
+        for wrong in ["", "+1", "a+", "a+b", "a+1+1", "4096", "0xzz", "a."] {
             assert!(wrong.parse::<Where>().is_err(), "{wrong}");
         }
     }

@@ -25,6 +25,7 @@ mod program;
 mod ranges;
 mod restart;
 mod sparse;
+mod typed;
 mod variants;
 mod vmalloc_content;
 
@@ -38,7 +39,7 @@ type SharedTest = fn(&Guest);
 /// A test that boots guests of its own.
 type OwnTest = fn(KernelRelease);
 
-const SHARED: [(&str, SharedTest); 20] = [
+const SHARED: [(&str, SharedTest); 22] = [
     (
         "headers_equal_the_guests_own_kcore",
         image::headers_equal_the_guests_own_kcore,
@@ -67,6 +68,8 @@ const SHARED: [(&str, SharedTest); 20] = [
     ("listing_iomem", own_files::listing_iomem),
     ("listing_lsmod", own_files::listing_lsmod),
     ("listing_dmesg", own_files::listing_dmesg),
+    ("listing_typed_values", typed::listing_typed_values),
+    ("listing_typed_refusals", typed::listing_typed_refusals),
     ("listing_mounted_files", own_files::listing_mounted_files),
     (
         "listing_vmallocinfo_totals",
