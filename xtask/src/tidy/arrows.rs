@@ -14,7 +14,7 @@ pub(super) const LIST: &str = "ARCHITECTURE.md";
 const HEADING: &str = "Arrows (";
 
 /// What `all` does not mean: the rooms that are not of the product.
-const NOT_PRODUCT: [&str; 4] = ["guests", "guest-helper", "layouts", "xtask"];
+const NOT_PRODUCT: [&str; 5] = ["forging", "guests", "guest-helper", "layouts", "xtask"];
 
 /// Packages of ours, without their prefix, and the arrows between them, those of tests left out.
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 //! - no more than 256 MiB of memory,
 //! - no output that a terminal would interpret.
 //!
-//! Usually 500 images, shared among the kernels under test. More, or one:
+//! Usually 500 images, shared among the kernels under test. More, or one, or more from that one on:
 //!
 //! ```text
 //! VREAD_FORGED_IMAGES=10000 cargo test -p vread-forging
@@ -58,12 +58,13 @@ fn main() -> ExitCode {
     // One image at a time: this machine may have two processors.
     arguments.test_threads = Some(1);
     let kernels = KernelRelease::under_test();
-    let images = number("VREAD_FORGED_IMAGES").unwrap_or(IMAGES);
-    let each = images.div_ceil(kernels.len() as u64);
-    let seeds = match number("VREAD_FORGED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..each,
-    };
+    let first = number("VREAD_FORGED_SEED");
+    let images = number("VREAD_FORGED_IMAGES").unwrap_or(match first {
+        Some(_) => 1,
+        None => IMAGES,
+    });
+    let first = first.unwrap_or_default();
+    let seeds = first..first + images.div_ceil(kernels.len() as u64);
     let trials = kernels.into_iter().map(|kernel| {
         let seeds = seeds.clone();
         Trial::test(format!("{kernel}::forged_images"), move || {
