@@ -11,7 +11,7 @@ extern crate alloc;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use spin::{RwLock, RwLockReadGuard};
+use spin::lock_api::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use vread_addr::{ByteLen, FileOffset, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
 use vread_kcore::{
@@ -77,33 +77,19 @@ pub struct TinyKernel {
     pub areas: RwLock<Vec<VmapArea>>,
 }
 
-/// An area, and the lock that keeps it.
-#[derive(Debug)]
-pub struct AreaGuard<'k>(RwLockReadGuard<'k, Vec<VmapArea>>, usize);
-
-impl core::ops::Deref for AreaGuard<'_> {
-    type Target = VmapArea;
-
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the index was found under this very guard"
-    )]
-    fn deref(&self) -> &VmapArea {
-        &self.0[self.1]
-    }
-}
-
 impl VmapSpace for TinyKernel {
-    type Locked<'k> = AreaGuard<'k>;
+    // The area, and the lock that keeps it.
+    type Locked<'k> = MappedRwLockReadGuard<'k, VmapArea>;
 
     fn find_vmap_area_exceed_addr_lock(
         &self,
         addr: VirtAddr,
         _within: ByteLen,
-    ) -> Result<Option<AreaGuard<'_>>, SourceFailure> {
-        let areas = self.areas.read();
-        let found = areas.iter().position(|area| area.range.end() > addr);
-        Ok(found.map(|index| AreaGuard(areas, index)))
+    ) -> Result<Option<Self::Locked<'_>>, SourceFailure> {
+        Ok(RwLockReadGuard::try_map(self.areas.read(), |areas| {
+            areas.iter().find(|area| area.range.end() > addr)
+        })
+        .ok())
     }
 
     fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure> {
@@ -119,6 +105,12 @@ impl VmapSpace for TinyKernel {
     }
 }
 
+/// Zeros in place of memory that is not there.
+fn zeros<D: Destination>(iter: &mut IovIter<'_, D>, len: ByteLen) -> Progress {
+    let zeroed = iter.zero_nofault(len.to_usize_clamped());
+    Progress::zeroed(ByteLen::from_usize(zeroed)).or_dest_fault(len)
+}
+
 impl<D: Destination> PageSource<D> for TinyKernel {
     fn copy_run_to_iter_nofault(
         &self,
@@ -130,9 +122,7 @@ impl<D: Destination> PageSource<D> for TinyKernel {
         let end = start.saturating_add(len.to_usize_clamped());
         let progress = match self.ram.get(start..end) {
             Some(bytes) => Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(bytes))),
-            None => Progress::zeroed(ByteLen::from_usize(
-                iter.zero_nofault(len.to_usize_clamped()),
-            )),
+            None => return zeros(iter, len),
         };
         progress.or_dest_fault(len)
     }
@@ -153,10 +143,7 @@ impl<D: Destination> KernelMemory<D> for TinyKernel {
         let offset = addr.checked_offset_from(segment.start).unwrap_or_default();
         match segment.phys.and_then(|phys| phys.checked_add(offset)) {
             Some(phys) => self.copy_run_to_iter_nofault(phys, len, iter),
-            None => Progress::zeroed(ByteLen::from_usize(
-                iter.zero_nofault(len.to_usize_clamped()),
-            ))
-            .or_dest_fault(len),
+            None => zeros(iter, len),
         }
     }
 }
@@ -168,33 +155,26 @@ impl TinyKernel {
     ///
     /// [`KcoreError`], were there too many segments.
     pub fn kcore(&self) -> Result<KcoreImage, KcoreError> {
-        let segment = |kind, start, len, phys| KcoreSegment {
+        const VMALLOC_LEN: ByteLen = ByteLen::new(1 << 45);
+        let ram = ByteLen::from_usize(self.ram.len());
+        let from_zero = Some(PhysAddr::new(0));
+        let segments = [
+            (
+                SegmentKind::Vmalloc,
+                0xffff_c900_0000_0000,
+                VMALLOC_LEN,
+                None,
+            ),
+            (SegmentKind::Ram, 0xffff_8880_0000_0000, ram, from_zero),
+        ];
+        let segments = segments.map(|(kind, start, len, phys)| KcoreSegment {
             kind,
             start: VirtAddr::new(start),
             len,
             phys,
-        };
-        let ram = ByteLen::from_usize(self.ram.len());
-        let segments = [
-            segment(
-                SegmentKind::Vmalloc,
-                0xffff_c900_0000_0000,
-                ByteLen::new(1 << 45),
-                None,
-            ),
-            segment(
-                SegmentKind::Ram,
-                0xffff_8880_0000_0000,
-                ram,
-                Some(PhysAddr::new(0)),
-            ),
-        ];
-        KcoreImage::kcore(
-            ElfMachine::X86_64,
-            OffsetRule::X86_64_4_LEVEL,
-            &segments,
-            &[],
-        )
+        });
+        let rule = OffsetRule::X86_64_4_LEVEL;
+        KcoreImage::kcore(ElfMachine::X86_64, rule, &segments, &[])
     }
 
     /// What `read(2)` on the file does. The count is short only if a page of `buffer` cannot be had.

@@ -4,8 +4,14 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::as_conversions,
     reason = "a failure ends the bench"
 )]
+
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../../tests/evicted/memory.rs"]
+mod memory;
+mod ratios;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -25,6 +31,10 @@ const LENGTHS: [usize; 10] = [
 ];
 
 fn main() {
+    // Cargo says that to a bench and not to a test.
+    if std::env::args().any(|word| word == "--bench") {
+        ratios::print();
+    }
     divan::main();
 }
 
