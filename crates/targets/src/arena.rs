@@ -1,6 +1,6 @@
 //! The target `arena`: vmalloc space inside this process, to try everything on without a guest.
 
-use std::time::Instant;
+use std::{sync::atomic::AtomicBool, time::Instant};
 
 use vread_addr::{ByteLen, PageCount, VirtAddr, VirtRange};
 use vread_iov_iter::{Destination, IovIter, Progress};
@@ -11,7 +11,7 @@ use vread_linux::{Symbol, SymbolOffset};
 
 use vread_vmalloc::{Arena, ArenaError, HeapFrames, vread_iter};
 
-use crate::AreaLine;
+use crate::{AreaLine, churn::Churn};
 
 /// Where vmalloc space of x86_64 begins without KASLR, so that addresses look familiar.
 const WINDOW_START: VirtAddr = VirtAddr::new(0xffff_c900_0000_0000);
@@ -110,6 +110,11 @@ impl ArenaTarget {
     pub(crate) fn vmallocinfo(&self) -> Vec<AreaLine> {
         let lines = self.arena.vmallocinfo().into_iter();
         lines.map(|line| AreaLine::from(&line)).collect()
+    }
+
+    /// Lets areas come and go until told to. Returns the rounds.
+    pub(crate) fn churn(&self, stop: &AtomicBool) -> Result<u64, ArenaError> {
+        Churn::new(&self.arena).run(stop)
     }
 
     /// Makes the clock show now.

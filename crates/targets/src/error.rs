@@ -25,6 +25,13 @@ pub enum TargetError {
     )]
     NothingAfterQemu,
 
+    /// Nothing but an arena is ours to change.
+    #[error("{target}: only the areas of the target arena can be changed; leave --churn away")]
+    NoAreasToChange {
+        /// The target, as it was said.
+        target: String,
+    },
+
     /// No file at the socket's path.
     #[error("{path}: no such socket; start QEMU with -qmp unix:{path},server=on,wait=off", path = path.display())]
     NoSuchSocket {

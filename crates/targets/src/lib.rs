@@ -19,6 +19,7 @@
 
 mod area_line;
 mod arena;
+mod churn;
 mod error;
 mod guest;
 mod info;

@@ -270,6 +270,26 @@ impl Target {
         }
     }
 
+    /// Allocates, resizes, maps and frees areas until `stop` is set, for others to read meanwhile. Returns
+    /// how many rounds that were.
+    ///
+    /// Each 8 bytes that the areas show say where they belong: bits 0 to 38 are their place in the arena's
+    /// window, in words; bit 39 says that their page may have been mapped elsewhere since; and bits 40 to
+    /// 63 count the rounds.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::NoAreasToChange`] for all targets but an arena.
+    pub fn churn(&self, stop: &AtomicBool) -> Result<u64, TargetError> {
+        match &self.source {
+            Source::Guest(_) => {
+                let target = self.word.to_string();
+                Err(TargetError::NoAreasToChange { target })
+            }
+            Source::Arena(arena) => Ok(arena.churn(stop)?),
+        }
+    }
+
     /// Every symbol, in the order of `/proc/kallsyms`.
     ///
     /// # Errors

@@ -145,6 +145,11 @@ enum AccessWord {
 }
 
 impl TargetArguments {
+    /// Which target.
+    pub(crate) fn word(&self) -> Result<TargetWord, TargetError> {
+        TargetWord::parse(&self.target)
+    }
+
     /// Opens the target.
     pub(crate) fn open(&self) -> Result<Target, TargetError> {
         let access = match self.access {
@@ -157,7 +162,7 @@ impl TargetArguments {
             access,
             progress: Some(&bar),
         };
-        Target::open_with(TargetWord::parse(&self.target)?, options)
+        Target::open_with(self.word()?, options)
     }
 }
 
@@ -292,6 +297,11 @@ pub(crate) struct MountArguments {
     pub(crate) target: TargetArguments,
     /// An existing folder.
     pub(crate) dir: PathBuf,
+    /// With the target arena: allocate, resize, map and free areas all the while, to try readers on. Each 8
+    /// bytes tell their own place (bits 0 to 38, in words from ffffc90000000000), whether their page was
+    /// mapped elsewhere since (bit 39), and the round in which they were written (bits 40 to 63).
+    #[arg(long)]
+    pub(crate) churn: bool,
 }
 
 /// `64`, `0x40`, `4K`, `1M`, `2G`.

@@ -72,6 +72,9 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     vread_nofault::install()?;
     #[cfg(feature = "fail-usercopy")]
     vread_nofault::fail_usercopy::from_env()?;
+    if let Command::Mount(arguments) = command {
+        commands::mount::check(arguments)?;
+    }
     let target = Arc::new(command.target().open()?);
     run_on(&target, command)
 }

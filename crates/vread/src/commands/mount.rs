@@ -2,9 +2,10 @@
 
 use std::{
     error::Error,
+    io::{self, Write as _},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -19,7 +20,7 @@ use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_kcore::{EndOfFile, KcoreImage};
 use vread_kcore_fuse::{MountOptions, Mounted, OpenFile, ServedFile};
 use vread_nofault::UserBuf;
-use vread_targets::{Session, Target, View};
+use vread_targets::{Session, Target, TargetError, TargetWord, View};
 use vread_vmlinux::AddressForm;
 
 use super::{
@@ -27,6 +28,16 @@ use super::{
     said_file::{Said, SaidFile},
 };
 use crate::{Outcome, arguments::MountArguments};
+
+/// What can be refused before the target is opened.
+pub(crate) fn check(arguments: &MountArguments) -> Result<(), TargetError> {
+    let word = arguments.target.word()?;
+    if arguments.churn && word != TargetWord::Arena {
+        let target = word.to_string();
+        return Err(TargetError::NoAreasToChange { target });
+    }
+    Ok(())
+}
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
     let session = Session::new(Arc::clone(target));
@@ -71,8 +82,35 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
             }
         })
         .context("cannot start the thread that waits for signals")?;
-    mounted.wait()?;
+    match arguments.churn {
+        true => churn_meanwhile(target, || Ok(mounted.wait()?))?,
+        false => mounted.wait()?,
+    }
     Ok(Outcome::All)
+}
+
+/// Lets the arena's areas come and go while `wait` waits.
+fn churn_meanwhile(
+    target: &Target,
+    wait: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let churn = thread::Builder::new()
+            .name("churn".into())
+            .spawn_scoped(scope, || target.churn(&stop))
+            .context("cannot start the thread that changes areas")?;
+        let waited = wait();
+        stop.store(true, Ordering::Relaxed);
+        let rounds = churn.join();
+        waited?;
+        if let Ok(rounds) = rounds {
+            // Nobody may listen any more; that is no failure.
+            let rounds = rounds?;
+            let _ = writeln!(io::stderr(), "{rounds} rounds of areas that came and went");
+        }
+        Ok(())
+    })
 }
 
 /// One view of the target as a file.

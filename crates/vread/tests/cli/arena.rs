@@ -166,15 +166,20 @@ fn an_output_that_is_full_is_a_failure() {
 }
 
 /// A `vread mount arena`, ended on drop.
-struct Mount {
+pub(crate) struct Mount {
     child: Child,
 }
 
 impl Mount {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub(crate) fn start_with(dir: &Path, words: &[&str]) -> Self {
         let mut child = command()
             .args(["mount", "arena"])
             .arg(dir)
+            .args(words)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -189,7 +194,7 @@ impl Mount {
     }
 
     /// Sends `signal` and gives the exit code.
-    fn end(mut self, signal: &str) -> Option<i32> {
+    pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
         let kill = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(kill.unwrap().success());
@@ -204,7 +209,7 @@ impl Drop for Mount {
     }
 }
 
-fn is_mounted(dir: &Path) -> bool {
+pub(crate) fn is_mounted(dir: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut points = mounts.lines().map(|line| line.split(' ').nth(4));
     points.any(|point| point == dir.to_str())

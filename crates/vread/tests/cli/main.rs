@@ -8,4 +8,5 @@
 mod arena;
 mod bad_input;
 mod bare_machine;
+mod churn;
 mod command;
