@@ -11,6 +11,10 @@ use crate::{LinuxError, SymbolOffset};
 /// Up to how many pages of all areas are asked for their node; beyond (8 GiB), no counts are given. A
 /// hostile target's areas can claim any number.
 const MAX_COUNTED_PAGES: u64 = 1 << 21;
+/// The most areas that are listed. More can be read, but a line takes much more memory than an area.
+const MAX_LINES: usize = 1 << 18;
+/// The most callers that are given a name; a kernel has some hundreds, and each name is searched for.
+const MAX_CALLERS: usize = 1 << 12;
 /// How many entries of a page array are copied at a time.
 const BATCH: u64 = 512;
 
@@ -67,6 +71,13 @@ impl Kernel {
     pub fn vmallocinfo(&self) -> Result<Vec<VmallocLine>, LinuxError> {
         // First what is more likely to be missing.
         let areas = self.walk_areas()?;
+        if let Some(known) = areas.get(MAX_LINES) {
+            return Err(LinuxError::TooMany {
+                what: "vmap areas to be listed",
+                at: known.at,
+                limit: MAX_LINES,
+            });
+        }
         let mut context = Context {
             symbols: self.symbols()?,
             callers: HashMap::new(),
@@ -199,6 +210,9 @@ struct Context<'k> {
 
 impl Context<'_> {
     fn caller(&mut self, addr: VirtAddr) -> Caller {
+        if self.callers.len() >= MAX_CALLERS && !self.callers.contains_key(&addr) {
+            return Caller::Address(addr);
+        }
         let resolve = || match self.symbols.resolve(addr) {
             Some(symbol) => Caller::Symbol(symbol),
             None => Caller::Address(addr),

@@ -27,6 +27,9 @@ pub struct Module {
     pub text_end: Option<VirtAddr>,
     /// Its symbols, in the order of `/proc/kallsyms`.
     pub symbols: Vec<ModuleSymbol>,
+    /// Which of them addresses are named by, in order of address; those of one address in their own order.
+    /// A search, since a hostile target has a million symbols and as many addresses that want a name.
+    by_address: Vec<u32>,
 }
 
 /// A module's symbol.
@@ -53,19 +56,35 @@ impl Module {
     /// which the last one ends with the module's text.
     #[must_use]
     pub fn nearest(&self, addr: VirtAddr) -> Option<(&ModuleSymbol, ByteLen)> {
-        let named = |symbol: &&ModuleSymbol| symbol.defined && !is_mapping_symbol(&symbol.name);
-        let symbols = || self.symbols.iter().filter(named);
+        let symbol = |index: &u32| self.symbols.get(usize::try_from(*index).ok()?);
+        let at = |index: &u32| symbol(index).map(|symbol| symbol.addr);
+        let behind = self
+            .by_address
+            .partition_point(|index| at(index) <= Some(addr));
+        let start = at(self.by_address.get(behind.checked_sub(1)?)?);
         // The first of several at one address.
-        let below = symbols().filter(|symbol| symbol.addr <= addr && symbol.addr.get() != 0);
-        let best = below.reduce(|best, symbol| match symbol.addr > best.addr {
-            true => symbol,
-            false => best,
-        })?;
+        let first = self.by_address.partition_point(|index| at(index) < start);
+        let best = symbol(self.by_address.get(first)?)?;
         let text_end = self.text_end.filter(|end| *end > addr);
-        let above = symbols().map(|symbol| symbol.addr).filter(|at| *at > addr);
-        let next = above.chain(text_end).min()?;
+        let next = self.by_address.get(behind).and_then(at);
+        let next = next.into_iter().chain(text_end).min()?;
         let size = next.checked_offset_from(best.addr).unwrap_or_default();
         Some((best, size))
+    }
+
+    /// Puts the symbols that addresses are named by in order.
+    fn index(&mut self) {
+        let named = |symbol: &ModuleSymbol| {
+            symbol.defined && symbol.addr.get() != 0 && !is_mapping_symbol(&symbol.name)
+        };
+        let symbols = self.symbols.iter().zip(0_u32..);
+        let mut by_address: Vec<(VirtAddr, u32)> = symbols
+            .filter(|(symbol, _)| named(symbol))
+            .map(|(symbol, index)| (symbol.addr, index))
+            .collect();
+        by_address.sort_unstable();
+        // INVARIANT: made of `symbols`, which do not change from here on.
+        self.by_address = by_address.into_iter().map(|(_, index)| index).collect();
     }
 }
 

@@ -63,6 +63,36 @@ fn reads_symbols_of_each_module() {
 }
 
 #[test]
+fn names_addresses_by_the_symbol_below() {
+    // The kernel's own rule: symbols that are defined, the first of several at one address, and the last
+    // one ends with the module's text.
+    let mut ram = forged(1, &[1, 7, 14, 1], b"\0first\0second\0.Lthird\0");
+    let symtab = TABLES + 0x100;
+    for (symbol, addr) in [(0, 0x2000_u64), (1, 0x2000), (2, 0x2008), (3, 0x2010)] {
+        // Defined, in some section.
+        ram.put(symtab + symbol * 24 + 6, &[1, 0]);
+        ram.put_u64(symtab + symbol * 24 + 8, addr);
+    }
+    ram.put_u64(MODULES + 320, 0x2000);
+    ram.put(MODULES + 328, &[0x40, 0, 0, 0]);
+    let modules = read(&ram).unwrap();
+    let nearest = |addr| {
+        let (symbol, size) = modules[0].nearest(VirtAddr::new(addr))?;
+        Some((symbol.name.as_str(), symbol.addr.get(), size.get()))
+    };
+    assert_eq!(nearest(0x1fff), None);
+    for (addr, name, start, size) in [
+        (0x2000, "first", 0x2000, 0x10),
+        (0x2009, "first", 0x2000, 0x10),
+        (0x2010, "first", 0x2010, 0x30),
+        (0x203f, "first", 0x2010, 0x30),
+    ] {
+        assert_eq!(nearest(addr), Some((name, start, size)), "{addr:#x}");
+    }
+    assert_eq!(nearest(0x2040), None, "behind the text");
+}
+
+#[test]
 fn cuts_a_name_without_an_end() {
     // G73: strings without NUL, in which every symbol's name begins somewhere else.
     let strings = [b'x'; 0x1_0000];

@@ -77,6 +77,7 @@ fn try_read_modules(
             text_end: record.text_end(&layout.memory),
             memory: record.memory(&layout.memory),
             symbols: Vec::new(),
+            by_address: Vec::new(),
         };
         if depth == Depth::Outline {
             modules.push(module);
@@ -88,6 +89,7 @@ fn try_read_modules(
             tracing::debug!(module = %module.name, %error, "module without symbols");
             Vec::new()
         });
+        module.index();
         modules.push(module);
         Ok(())
     })?;
