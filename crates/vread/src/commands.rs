@@ -11,7 +11,7 @@ pub(crate) mod ps;
 pub(crate) mod read;
 mod read_typed;
 mod recovered_file;
-mod said_file;
+pub(crate) mod said_file;
 pub(crate) mod symbols;
 pub(crate) mod version;
 pub(crate) mod vmallocinfo;

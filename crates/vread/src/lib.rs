@@ -67,6 +67,21 @@ pub fn main_on<'w>(target: &Arc<Target>, words: impl IntoIterator<Item = &'w str
     }
 }
 
+/// Writes what the mount's text files hold now to standard output, and why others cannot be had to standard
+/// error. For tests that judge them as they judge commands.
+#[must_use]
+pub fn print_mounted_texts(target: &Arc<Target>) -> ExitCode {
+    let texts = commands::said_file::read_all(target).into_iter();
+    let codes = texts.filter(|(name, _)| name != "btf").map(|(_, text)| {
+        let printed = text.and_then(|text| Ok(io::stdout().write_all(&text)?));
+        exit_code(printed.map(|()| Outcome::All))
+    });
+    codes.fold(ExitCode::SUCCESS, |worst, code| match code {
+        ExitCode::SUCCESS => worst,
+        code => code,
+    })
+}
+
 fn run(command: &Command) -> anyhow::Result<Outcome> {
     // Before any thread is there that a guest's vanishing memory could hit.
     vread_nofault::install()?;

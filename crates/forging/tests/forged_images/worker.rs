@@ -42,7 +42,7 @@ const MAX_SEGMENTS: usize = 64;
 const VARIABLE: &str = "VREAD_FORGING_WORKER";
 
 /// Every command on every image; what follows the target's word.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 18] = [
     &["info"],
     &["version"],
     &["cmdline"],
@@ -57,11 +57,13 @@ const COMMANDS: [&[&str]; 16] = [
     &["symbols", "init_task"],
     &["symbols", "0xffffffffc0000100"],
     &["read", "linux_banner", "256"],
+    &["read", "init_task", "--type", "struct task_struct"],
+    &["read", "init_task.real_parent->comm"],
     &["read", "init_task", "4K", "--json"],
     &["read", "init_task", "64K", "--raw"],
 ];
 /// The same in other words, one of them on each image.
-const VARIANTS: [&[&str]; 12] = [
+const VARIANTS: [&[&str]; 15] = [
     &["info", "--json"],
     &["version", "--json"],
     &["cmdline", "--json"],
@@ -71,6 +73,15 @@ const VARIANTS: [&[&str]; 12] = [
     &["ps", "--json", "--threads"],
     &["dmesg", "--json"],
     &["dmesg", "--raw"],
+    &[
+        "read",
+        "init_task",
+        "--type",
+        "struct task_struct",
+        "--json",
+    ],
+    &["read", "init_task.tasks"],
+    &["vmlinux", "--output", "recovered"],
     &["symbols", "__kmalloc*"],
     &["symbols", "0xffffffff81001234", "--json"],
     &["symbols", "--json"],
@@ -287,7 +298,7 @@ impl Worker {
     /// The files of the mount: header and notes, and the start of each segment.
     fn files(&mut self, target: &Arc<Target>) -> Step {
         self.step("mounted files", |_| {
-            let mut code = ExitCode::SUCCESS;
+            let mut code = vread::print_mounted_texts(target);
             for view in [View::Kcore, View::Vmcore] {
                 let image = match target.image(view) {
                     Ok(image) => image,

@@ -56,6 +56,15 @@ pub(super) struct SaidFile {
 #[derive(Debug)]
 struct OpenSaid(Vec<u8>);
 
+/// The name of each of them and what it holds now.
+pub(crate) fn read_all(target: &Arc<Target>) -> Vec<(String, anyhow::Result<Vec<u8>>)> {
+    let file = |what| SaidFile::new(Arc::clone(target), what);
+    let files = Said::ALL.into_iter().map(file);
+    files
+        .map(|file| (file.name().to_owned(), file.make()))
+        .collect()
+}
+
 impl SaidFile {
     pub(super) fn new(target: Arc<Target>, what: Said) -> Self {
         Self { target, what }
