@@ -1,6 +1,6 @@
 //! What kind of guest a test wants.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::kernel::KernelRelease;
@@ -54,6 +54,7 @@ pub struct GuestConfig {
     pub(crate) kaslr: Kaslr,
     pub(crate) qmp_sockets: usize,
     pub(crate) modules: Vec<String>,
+    pub(crate) programs: Vec<PathBuf>,
     pub(crate) kernel_args: Vec<String>,
     pub(crate) qemu_args: Vec<String>,
     pub(crate) boot_deadline: Duration,
@@ -74,6 +75,7 @@ impl GuestConfig {
             kaslr: Kaslr::default(),
             qmp_sockets: 1,
             modules: MODULES.map(str::to_owned).to_vec(),
+            programs: Vec::new(),
             kernel_args: Vec::new(),
             qemu_args: Vec::new(),
             boot_deadline: Duration::from_secs(120),
@@ -128,6 +130,14 @@ impl GuestConfig {
     #[must_use]
     pub fn module(mut self, name: &str) -> Self {
         self.modules.push(name.to_owned());
+        self
+    }
+
+    /// A program of the host to run in the guest, as `/bin/` and its name; the shared libraries that it needs come
+    /// with it. (It reaches only what a guest has: a kernel, busybox and memory.)
+    #[must_use]
+    pub fn program(mut self, file: &Path) -> Self {
+        self.programs.push(file.to_owned());
         self
     }
 

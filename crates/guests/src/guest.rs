@@ -21,6 +21,7 @@ use crate::modules;
 use crate::packages::ensure_packages;
 use crate::qmp::QmpClient;
 use crate::runtime::Runtime;
+use crate::shipped;
 use crate::vmallocinfo::VmallocInfoLine;
 use crate::wire::{Listener, Wire};
 
@@ -88,9 +89,14 @@ impl Guest {
         let runtime = Runtime::new()?;
         let wanted = WIRE_MODULES.iter().map(|name| (*name).to_owned());
         let wanted: Vec<String> = wanted.chain(config.modules.iter().cloned()).collect();
+        let mut programs = Vec::new();
+        for program in &config.programs {
+            programs.extend(shipped::with_libraries(program)?);
+        }
         initramfs::write(
             &runtime.initramfs(),
             &modules::in_load_order(&kernel, &wanted)?,
+            &programs,
         )?;
 
         let listener = Listener::new(&runtime.wire())?;

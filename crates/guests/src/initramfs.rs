@@ -1,5 +1,6 @@
 //! The file system a guest starts from: our first program, busybox beside it, and modules.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -9,17 +10,28 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use crate::error::GuestError;
 use crate::init_program;
 use crate::modules::Module;
+use crate::shipped::Shipped;
 
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Writes the archive, in cpio's form `newc`, that the kernel unpacks into its first file system.
-pub(crate) fn write(archive: &Path, modules: &[Module]) -> Result<(), GuestError> {
+pub(crate) fn write(
+    archive: &Path,
+    modules: &[Module],
+    shipped: &[Shipped],
+) -> Result<(), GuestError> {
     let init = read(&init_program::build()?)?;
     let busybox = read(Path::new(BUSYBOX))?;
-    pack(archive, &init, &busybox, modules).map_err(GuestError::file(archive))
+    pack(archive, &init, &busybox, modules, shipped).map_err(GuestError::file(archive))
 }
 
-fn pack(archive: &Path, init: &[u8], busybox: &[u8], modules: &[Module]) -> io::Result<()> {
+fn pack(
+    archive: &Path,
+    init: &[u8],
+    busybox: &[u8],
+    modules: &[Module],
+    shipped: &[Shipped],
+) -> io::Result<()> {
     let mut out = Archive {
         out: BufWriter::new(File::create(archive)?),
         entries: 0,
@@ -38,6 +50,7 @@ fn pack(archive: &Path, init: &[u8], busybox: &[u8], modules: &[Module]) -> io::
         order.push('\n');
     }
     out.program("modules/order", order.as_bytes())?;
+    out.shipped(shipped)?;
     trailer(&mut out.out)?;
     out.out.flush()
 }
@@ -67,6 +80,23 @@ impl Archive {
             .mode(0o755)
             .set_mode_file_type(ModeFileType::Regular);
         self.add(entry, bytes)
+    }
+
+    /// Each file below the folders that its path names; two programs may share a library.
+    fn shipped(&mut self, files: &[Shipped]) -> io::Result<()> {
+        let mut made = BTreeSet::from(["bin", "dev", "modules"]);
+        for file in files {
+            let path = file.path.trim_start_matches('/');
+            for (end, _) in path.match_indices('/') {
+                if made.insert(&path[..end]) {
+                    self.folder(&path[..end])?;
+                }
+            }
+            if made.insert(path) {
+                self.program(path, &file.image)?;
+            }
+        }
+        Ok(())
     }
 
     /// Entries are told apart by their inode number: two of the same would be one file.

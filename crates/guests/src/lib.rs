@@ -49,6 +49,7 @@ mod python;
 mod qmp;
 mod runtime;
 mod shared;
+mod shipped;
 mod unpacked;
 mod vmallocinfo;
 mod wire;
