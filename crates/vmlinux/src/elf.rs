@@ -8,7 +8,7 @@ use object::{Endianness, elf};
 use vread_addr::{ByteLen, VirtAddr};
 use vread_linux::Kernel;
 
-use crate::form::Relocation;
+use crate::form::{self, Relocation};
 use crate::sections::{Content, Section};
 use crate::symbols::{Binding, ElfSymbol, SymbolKind};
 use crate::{VmlinuxError, Warning, read};
@@ -252,10 +252,6 @@ impl Contents<'_> {
 
     /// The place of a section's bytes: at the same offset in a page as in memory.
     fn reserve_bytes(&self, writer: &mut Writer<'_>, section: &Section) -> u64 {
-        if section.is_from_zero() {
-            // In no segment's bytes.
-            return 0;
-        }
         let in_page = section.range.start().page_offset().get();
         let len = writer.reserved_len();
         // WRAP: both are below a page.
@@ -287,7 +283,9 @@ impl Contents<'_> {
             if part.is_empty() {
                 break;
             }
-            zeroed = zeroed.saturating_add(read::fill(self.kernel, addr, part)?);
+            if section.content != Content::PerCpu {
+                zeroed = zeroed.saturating_add(read::fill(self.kernel, addr, part)?);
+            }
             writer.write(part);
             // WRAP: at most the section's end.
             addr = addr.wrapping_add(ByteLen::from_usize(part.len()));
@@ -330,6 +328,14 @@ impl Contents<'_> {
         }
     }
 
+    /// The index of the last section that begins at `addr` or before.
+    fn last_section_at(&self, addr: VirtAddr) -> Option<usize> {
+        let behind = self
+            .sections
+            .partition_point(|section| section.range.start() <= addr);
+        behind.checked_sub(1)
+    }
+
     fn symbol(&self, symbol: &ElfSymbol, st_name: u32) -> Sym {
         let binding = match symbol.binding {
             Binding::Local => elf::STB_LOCAL,
@@ -341,10 +347,16 @@ impl Contents<'_> {
             SymbolKind::Object => elf::STT_OBJECT,
             SymbolKind::Label => elf::STT_NOTYPE,
         };
-        // Header 0 is the null one.
+        // Behind the image lies what only the linker script names. crash moves no symbol that is of no
+        // section, and takes the last one for the end of all.
         let section = symbol
             .section
-            .and_then(|index| u32::try_from(index).ok()?.checked_add(1));
+            .or_else(|| match form::is_of_image(symbol.addr) {
+                true => self.last_section_at(symbol.addr),
+                false => None,
+            });
+        // Header 0 is the null one.
+        let section = section.and_then(|index| u32::try_from(index).ok()?.checked_add(1));
         Sym {
             section,
             st_name,

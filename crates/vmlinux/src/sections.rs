@@ -32,14 +32,18 @@ pub(crate) enum Content {
     GoneText,
     /// Data that was needed once; its memory has been given away.
     GoneData,
-    /// What every processor's own variables began as; its memory has been given away.
+    /// What every processor's own variables began as. Its memory has been given away; the file holds zeros
+    /// for it, since crash takes symbols of a section without bytes for none of a processor's.
     PerCpu,
 }
 
 impl Content {
     /// Whether the file holds the bytes.
     pub(crate) fn is_in_file(self) -> bool {
-        matches!(self, Self::Text | Self::ReadOnly | Self::Notes | Self::Data)
+        matches!(
+            self,
+            Self::Text | Self::ReadOnly | Self::Notes | Self::Data | Self::PerCpu
+        )
     }
 
     /// Whether its memory may change, or has been given to somebody else.
