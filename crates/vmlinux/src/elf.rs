@@ -8,7 +8,7 @@ use object::{Endianness, elf};
 use vread_addr::{ByteLen, VirtAddr};
 use vread_linux::Kernel;
 
-use crate::form::{self, Relocation};
+use crate::form::Relocation;
 use crate::sections::{Content, Section};
 use crate::symbols::{Binding, ElfSymbol, SymbolKind};
 use crate::{VmlinuxError, Warning, read};
@@ -328,14 +328,6 @@ impl Contents<'_> {
         }
     }
 
-    /// The index of the last section that begins at `addr` or before.
-    fn last_section_at(&self, addr: VirtAddr) -> Option<usize> {
-        let behind = self
-            .sections
-            .partition_point(|section| section.range.start() <= addr);
-        behind.checked_sub(1)
-    }
-
     fn symbol(&self, symbol: &ElfSymbol, st_name: u32) -> Sym {
         let binding = match symbol.binding {
             Binding::Local => elf::STB_LOCAL,
@@ -347,16 +339,10 @@ impl Contents<'_> {
             SymbolKind::Object => elf::STT_OBJECT,
             SymbolKind::Label => elf::STT_NOTYPE,
         };
-        // Behind the image lies what only the linker script names. crash moves no symbol that is of no
-        // section, and takes the last one for the end of all.
+        // Header 0 is the null one.
         let section = symbol
             .section
-            .or_else(|| match form::is_of_image(symbol.addr) {
-                true => self.last_section_at(symbol.addr),
-                false => None,
-            });
-        // Header 0 is the null one.
-        let section = section.and_then(|index| u32::try_from(index).ok()?.checked_add(1));
+            .and_then(|index| u32::try_from(index).ok()?.checked_add(1));
         Sym {
             section,
             st_name,

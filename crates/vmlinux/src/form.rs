@@ -5,11 +5,6 @@ use vread_linux::Kernel;
 /// x86_64). Everything below is a number or an address that was not linked.
 const START_KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_ffff_8000_0000);
 
-/// Whether an address is one of the image or of a module.
-pub(crate) fn is_of_image(addr: VirtAddr) -> bool {
-    addr >= START_KERNEL_MAP
-}
-
 /// Which addresses a vmlinux has. Nothing else differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AddressForm {
@@ -46,7 +41,7 @@ impl Relocation {
 
     /// The address in the file.
     pub(crate) fn apply(self, addr: VirtAddr) -> u64 {
-        match is_of_image(addr) {
+        match addr >= START_KERNEL_MAP {
             // WRAP: a forged distance gives forged addresses, and nothing else.
             true => addr.get().wrapping_sub(self.down.get()),
             false => addr.get(),

@@ -35,6 +35,9 @@ pub(crate) enum Content {
     /// What every processor's own variables began as. Its memory has been given away; the file holds zeros
     /// for it, since crash takes symbols of a section without bytes for none of a processor's.
     PerCpu,
+    /// Room behind the image that it used while it started, and has given away. crash takes the end of the
+    /// last section for the end of all symbols, and moves none behind it.
+    Scratch,
 }
 
 impl Content {
@@ -238,6 +241,12 @@ const BOUNDARIES: &[Boundary] = &[
     ),
     always(".bss", "__bss_start", &["__bss_stop"], Content::Bss),
     maybe(".brk", "__brk_base", &["__brk_limit"], Content::Bss),
+    maybe(
+        ".init.scratch",
+        "__init_scratch_begin",
+        &["__init_scratch_end"],
+        Content::Scratch,
+    ),
 ];
 
 /// The image's sections, by address, none inside another.
@@ -329,7 +338,7 @@ impl Boundary {
             .is_none_or(|image| image.contains_range(&range));
         // Up to 6.12, per-CPU variables are counted from 0.
         let from_zero = self.content == Content::PerCpu && start == VirtAddr::default();
-        match in_image || from_zero {
+        match in_image || from_zero || self.content == Content::Scratch {
             true => Ok(range),
             false => Err(Unusable::Mad("it lies outside the image")),
         }
