@@ -8,7 +8,7 @@ use serde::Serialize;
 use vread_guest_helper::protocol::{self, Failure, Hello, Output, Request};
 
 use crate::bpf::Maps;
-use crate::{file, sleepers, storm};
+use crate::{file, secret, sleepers, storm};
 
 /// Bytes collected before they go to the device.
 const WIRE_BUFFER_BYTES: usize = 1 << 18;
@@ -59,6 +59,7 @@ impl Guest {
             Request::BpfMapCreate { bytes, seed } => json(&self.maps.create(*bytes, *seed)?),
             Request::BpfMapFill { map, seed } => nothing(self.maps.fill(*map, *seed)?),
             Request::BpfMapClose { map } => nothing(self.maps.close(*map)?),
+            Request::SecretMemory { bytes, seed } => nothing(secret::create(*bytes, *seed)?),
             Request::SpawnProcesses { count } => {
                 json(&sleepers::spawn_processes(*count, &mut self.sleepers)?)
             }

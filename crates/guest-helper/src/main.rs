@@ -17,6 +17,7 @@ mod answer;
 mod bpf;
 mod file;
 mod prepare;
+mod secret;
 mod sleepers;
 mod storm;
 mod wire;

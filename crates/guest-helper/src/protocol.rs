@@ -91,6 +91,13 @@ pub enum Request {
         /// The map; its id is not used again.
         map: MapId,
     },
+    /// Keep memory that the kernel has no mapping of its own of. Answer: nothing.
+    SecretMemory {
+        /// Bytes, rounded up to whole pages.
+        bytes: u64,
+        /// Seed of the [`crate::pattern`] to fill it with.
+        seed: u64,
+    },
     /// Start processes that sleep until the guest ends. Answer: a list of their pids.
     SpawnProcesses {
         /// How many.

@@ -345,6 +345,16 @@ impl Guest {
         self.order(&Request::BpfMapClose { map: map.id })
     }
 
+    /// Keeps `bytes` (rounded up to pages) of the pattern of `seed` in pages that the guest's kernel took
+    /// out of its direct map.
+    ///
+    /// # Errors
+    /// As [`Guest::read`]: kernels before 5.14 cannot, and some later ones must be told to
+    /// (`secretmem.enable=1`).
+    pub fn keep_secret_memory(&self, bytes: u64, seed: u64) -> Result<(), GuestError> {
+        self.order(&Request::SecretMemory { bytes, seed })
+    }
+
     /// Starts processes that sleep; their pids in the guest.
     ///
     /// # Errors

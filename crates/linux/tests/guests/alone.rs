@@ -1,11 +1,13 @@
 //! Guests of their own, of other kinds.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{SeekFrom, seek};
 use vread_addr::{ByteLen, PhysAddr, PhysRange, VirtAddr};
 use vread_guests::{Backend, Guest, GuestConfig, Kaslr, KernelRelease};
 use vread_kcore::SegmentKind;
@@ -16,7 +18,7 @@ use crate::says::assert_same_vmallocinfo;
 use crate::seen::{Seen, attach};
 
 /// A name and the test.
-type Test = (&'static str, fn(KernelRelease));
+pub(crate) type Test = (&'static str, fn(KernelRelease));
 
 pub(crate) const TESTS: [Test; 4] = [
     ("lists_generated_code", lists_generated_code),
@@ -73,6 +75,7 @@ fn withholds_pages_that_a_balloon_took(release: KernelRelease) {
     let seen = Seen::new(&guest);
     balloon(guest.qmp_path(), (512 << 20) - TAKEN);
 
+    let empty_before = empty_pages(&guest);
     // QEMU gives the balloon's memory back, so that it is a hole of the memory file now. Filled again, it
     // would be content.
     let is_zeros = |page: &VirtAddr| seen.read(page.get(), 4096).1.copied.get() == 0;
@@ -90,6 +93,7 @@ fn withholds_pages_that_a_balloon_took(release: KernelRelease) {
         .filter(is_zeros)
         .collect();
     let direct_map = seen.kernel.bases().unwrap().direct_map;
+    let empty_after = empty_pages(&guest);
     let file = std::fs::File::options()
         .write(true)
         .open(guest.memory_file().unwrap())
@@ -101,14 +105,29 @@ fn withholds_pages_that_a_balloon_took(release: KernelRelease) {
 
     let ranges: Vec<(u64, u64)> = holes.iter().map(|hole| (hole.get(), 4096)).collect();
     let theirs = guest.kcore_hash(&ranges).unwrap();
-    let mut withheld = 0;
+    let (mut withheld, mut stayed_empty) = (0, 0);
     for (hole, theirs) in holes.iter().zip(theirs) {
         if is_zeros(hole) {
             withheld += 1;
+            let page = hole.checked_offset_from(direct_map).unwrap().get() / 4096;
+            if empty_before.contains(&page) {
+                assert!(empty_after.contains(&page), "{hole}: resident again");
+                stayed_empty += 1;
+            }
             assert!(theirs.all_zero || release == KernelRelease::V5_10, "{hole}");
         }
     }
     assert_eq!(withheld, TAKEN / 4096);
+    assert!(stayed_empty > 0, "QEMU gave no page back");
+    println!("{withheld} pages withheld, {stayed_empty} of them given back, none resident again");
+}
+
+/// The pages of the memory file that have no content. (The host may keep a block that the guest gave back.)
+fn empty_pages(guest: &Guest) -> HashSet<u64> {
+    let memory = std::fs::File::open(guest.memory_file().unwrap()).unwrap();
+    let len = memory.metadata().unwrap().len();
+    let is_hole = |page: &u64| seek(&memory, SeekFrom::Hole(page * 4096)) == Ok(page * 4096);
+    (0..len / 4096).filter(is_hole).collect()
 }
 
 /// Asks for a guest of `bytes` and waits until it is one.

@@ -15,6 +15,7 @@ mod alone;
 mod memory;
 mod says;
 mod seen;
+mod withheld;
 
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
-        for (name, test) in alone::TESTS {
+        for (name, test) in alone::TESTS.into_iter().chain(withheld::TESTS) {
             trials.push(Trial::test(format!("{release}::{name}"), move || {
                 test(release);
                 Ok(())

@@ -13,6 +13,7 @@
     reason = "a test on a guest of our own making fails loudly"
 )]
 
+mod device_windows;
 mod end_of_guest;
 mod huge;
 mod image;
@@ -97,7 +98,7 @@ const SHARED: [(&str, SharedTest); 22] = [
     ),
 ];
 
-const OWN: [(&str, OwnTest); 9] = [
+const OWN: [(&str, OwnTest); 10] = [
     ("listing_ps", processes::ps_equals_the_guests_own),
     ("vmalloc_content_mapped", vmalloc_content::mapped),
     (
@@ -112,6 +113,10 @@ const OWN: [(&str, OwnTest); 9] = [
     (
         "two_readers_survive_the_end_of_the_guest",
         end_of_guest::two_readers,
+    ),
+    (
+        "no_device_is_ever_read",
+        device_windows::no_device_is_ever_read,
     ),
     ("info_on_a_huge_machine", huge::info_on_a_huge_machine),
     (
