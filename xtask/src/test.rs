@@ -47,7 +47,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         cargo(arguments, &all)
     })?;
     step("tidy", tidy::run)?;
-    step("tests", || cargo(arguments, &["test", "--workspace"]))?;
+    step("tests", || {
+        let all = ["test", "--workspace", "--exclude", "vread-forging"];
+        cargo(arguments, &all)
+    })?;
+    step("forged images", || {
+        let test = ["test", "--profile", "forging"];
+        cargo(
+            arguments,
+            &[&test[..], &["--package", "vread-forging"]].concat(),
+        )
+    })?;
     step("embedding without std", || {
         let built = workspace::metadata(workspace::root())?
             .target_directory

@@ -13,8 +13,8 @@
 //! Usually 500 images, shared among the kernels under test. More, or one, or more from that one on:
 //!
 //! ```text
-//! VREAD_FORGED_IMAGES=10000 cargo test -p vread-forging
-//! VREAD_FORGED_SEED=1234 VREAD_KERNELS=6.12 cargo test -p vread-forging -- --nocapture
+//! VREAD_FORGED_IMAGES=10000 cargo test --profile forging -p vread-forging -- --nocapture
+//! VREAD_FORGED_SEED=1234 VREAD_KERNELS=6.12 cargo test --profile forging -p vread-forging
 //! ```
 //!
 //! The image of a seed depends on the guest's, which differs from boot to boot. To look again at the very
