@@ -213,6 +213,14 @@ pub enum TargetError {
         /// The socket.
         path: PathBuf,
     },
+    /// QEMU tells of more memory than any machine has, or takes too long to.
+    #[error("{path}: QEMU was asked about its memory for too long, and told of {ranges} ranges; is it overloaded? try again", path = path.display())]
+    LayoutTooLong {
+        /// The socket.
+        path: PathBuf,
+        /// How many ranges it had told of.
+        ranges: usize,
+    },
     /// A range of main memory is not in one piece in QEMU's own memory.
     #[error("{path}: guest memory {range} is not one piece of QEMU's memory ({first:#x} to {last:#x}); please report this with QEMU's version and command line", path = path.display())]
     SplitRam {

@@ -7,7 +7,11 @@
 //! device's window (`query-pci`; `ivshmem` maps a backend there). Memory of pluggable devices counts,
 //! enclave memory does not.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,6 +28,12 @@ use crate::{
 
 /// How often the map is read again when it changes under us.
 const MAX_LAYOUT_TRIES: usize = 3;
+
+/// The most ranges of main memory; a machine has one for each memory device and a few.
+const MAX_RAM_RANGES: usize = 1 << 12;
+
+/// How long all questions about memory may take together: each answer may be late, but not every one.
+const MAX_ASKING: Duration = Duration::from_secs(10);
 
 /// The most PCI devices looked at: 256 buses of 32 slots and 8 functions.
 const MAX_PCI_DEVICES: usize = 1 << 16;
@@ -100,6 +110,7 @@ struct PciRegion {
 
 /// Asks QEMU for the guest's main memory, in ascending order.
 pub(crate) fn main_memory(qmp: &mut Qmp) -> Result<Vec<GuestRam>, TargetError> {
+    let start = Instant::now();
     for _ in 0..MAX_LAYOUT_TRIES {
         let before = flat_view(qmp)?;
         let memdevs: Vec<Memdev> = query(qmp, "query-memdev", "a list of memory backends")?;
@@ -117,6 +128,12 @@ pub(crate) fn main_memory(qmp: &mut Qmp) -> Result<Vec<GuestRam>, TargetError> {
             if in_window || foreign.contains(owner) {
                 tracing::debug!(range = %range.range, owner, "memory of a device, left out");
                 continue;
+            }
+            if ram.len() >= MAX_RAM_RANGES || start.elapsed() > MAX_ASKING {
+                return Err(TargetError::LayoutTooLong {
+                    path: qmp.path().to_owned(),
+                    ranges: ram.len(),
+                });
             }
             ram.push(GuestRam {
                 range: range.range,
