@@ -66,6 +66,8 @@ mod list;
 pub mod log;
 pub mod memory;
 pub mod modules;
+pub mod mounts;
+pub mod net;
 mod page_table;
 mod record;
 mod symbol;

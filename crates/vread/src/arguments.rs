@@ -18,8 +18,8 @@ mod vmlinux;
 
 pub(crate) use isf::IsfArguments;
 pub(crate) use listings::{
-    CmdlineArguments, Color, DmesgArguments, IomemArguments, LsmodArguments, PsArguments,
-    VersionArguments,
+    CmdlineArguments, Color, DmesgArguments, IomemArguments, LsmodArguments, MountsArguments,
+    NetArguments, PsArguments, VersionArguments,
 };
 pub(crate) use vmlinux::VmlinuxArguments;
 
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Ps(PsArguments),
     Dmesg(DmesgArguments),
     Lsmod(LsmodArguments),
+    Mounts(MountsArguments),
+    Net(NetArguments),
     Iomem(IomemArguments),
     Cmdline(CmdlineArguments),
     Version(VersionArguments),
@@ -76,6 +78,8 @@ impl Command {
             Self::Ps(arguments) => &arguments.listing.target,
             Self::Dmesg(arguments) => &arguments.listing.target,
             Self::Lsmod(arguments) => &arguments.listing.target,
+            Self::Mounts(arguments) => &arguments.listing.target,
+            Self::Net(arguments) => &arguments.listing.target,
             Self::Iomem(arguments) => &arguments.listing.target,
             Self::Cmdline(arguments) => &arguments.listing.target,
             Self::Version(arguments) => &arguments.listing.target,
@@ -95,6 +99,8 @@ impl Command {
             Self::Ps(arguments) => &arguments.listing.pause,
             Self::Dmesg(arguments) => &arguments.listing.pause,
             Self::Lsmod(arguments) => &arguments.listing.pause,
+            Self::Mounts(arguments) => &arguments.listing.pause,
+            Self::Net(arguments) => &arguments.listing.pause,
             Self::Iomem(arguments) => &arguments.listing.pause,
             Self::Cmdline(arguments) => &arguments.listing.pause,
             Self::Version(arguments) => &arguments.listing.pause,

@@ -7,6 +7,8 @@ pub(crate) mod iomem;
 pub(crate) mod isf;
 pub(crate) mod lsmod;
 pub(crate) mod mount;
+pub(crate) mod mounts;
+pub(crate) mod net;
 pub(crate) mod ps;
 pub(crate) mod read;
 mod read_typed;

@@ -119,6 +119,8 @@ fn run_into(
         Command::Vmallocinfo(arguments) => commands::vmallocinfo::run(target, arguments, out),
         Command::Ps(arguments) => commands::ps::run(target, arguments, out),
         Command::Dmesg(arguments) => commands::dmesg::run(target, arguments, out),
+        Command::Mounts(arguments) => commands::mounts::run(target, arguments, out),
+        Command::Net(arguments) => commands::net::run(target, arguments, out),
         Command::Lsmod(arguments) => commands::lsmod::run(target, arguments, out),
         Command::Iomem(arguments) => commands::iomem::run(target, arguments, out),
         Command::Cmdline(arguments) => commands::cmdline::run(target, arguments, out),

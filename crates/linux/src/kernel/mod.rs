@@ -14,6 +14,8 @@ mod identity;
 mod log;
 mod memory;
 mod missing;
+mod mounts;
+mod net;
 mod notes;
 mod segments;
 mod space;

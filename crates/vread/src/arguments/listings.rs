@@ -135,3 +135,28 @@ pub(crate) struct PsArguments {
     #[arg(long, short = 'T')]
     pub(crate) threads: bool,
 }
+
+/// List what is mounted in the guest, as the first process sees it, in the lines of its /proc/mounts.
+///
+/// Options that only the file system itself could tell, such as the size of a tmpfs, are left out.
+#[derive(Debug, Args)]
+pub(crate) struct MountsArguments {
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+const NET_EXAMPLES: &str = "\
+Examples:
+  vread net qemu:/run/vm.sock
+  vread net qemu:/run/vm.sock --json | jq '.sockets[] | select(.state == \"listen\")'";
+
+/// List the guest's network interfaces, and the sockets that its processes have open.
+///
+/// Interfaces are those of the first network namespace. Sockets that no process has open any more (such as
+/// TCP connections in TIME_WAIT) and those of the kernel's own are not listed.
+#[derive(Debug, Args)]
+#[command(after_help = NET_EXAMPLES)]
+pub(crate) struct NetArguments {
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}

@@ -19,6 +19,7 @@ mod huge;
 mod image;
 mod listings;
 mod mounted;
+mod network;
 mod own_files;
 mod peers;
 mod processes;
@@ -40,7 +41,7 @@ type SharedTest = fn(&Guest);
 /// A test that boots guests of its own.
 type OwnTest = fn(KernelRelease);
 
-const SHARED: [(&str, SharedTest); 22] = [
+const SHARED: [(&str, SharedTest); 24] = [
     (
         "headers_equal_the_guests_own_kcore",
         image::headers_equal_the_guests_own_kcore,
@@ -69,6 +70,8 @@ const SHARED: [(&str, SharedTest); 22] = [
     ("listing_iomem", own_files::listing_iomem),
     ("listing_lsmod", own_files::listing_lsmod),
     ("listing_dmesg", own_files::listing_dmesg),
+    ("listing_mounts", network::listing_mounts),
+    ("listing_net", network::listing_net),
     ("listing_typed_values", typed::listing_typed_values),
     ("listing_typed_refusals", typed::listing_typed_refusals),
     ("listing_mounted_files", own_files::listing_mounted_files),
