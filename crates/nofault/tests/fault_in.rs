@@ -11,8 +11,8 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
-use vread_iov_iter::Destination;
-use vread_nofault::{Backend, UserBuf, fault_in_writeable};
+use vread_iov_iter::{Destination, IovIterSource, Source};
+use vread_nofault::{Backend, UserBuf, UserSource, fault_in_writeable};
 
 const PAGE: usize = 4096;
 const BACKENDS: [Backend; 2] = [Backend::SignalHandler, Backend::ProcessVm];
@@ -148,5 +148,34 @@ fn a_users_buffer_that_is_not_there_takes_nothing() {
         let last = base.wrapping_add(PAGE - 3).cast::<[u8; 3]>();
         // SAFETY: in the first page.
         assert_eq!(unsafe { last.read() }, [7, 0, 0]);
+    }
+}
+
+#[test]
+fn a_writers_buffer_that_is_not_there_gives_nothing() {
+    // I33, I37 in the other direction: read-only is enough here, and no right at all is not.
+    for backend in BACKENDS {
+        let _turn = under(backend);
+        let base = pages(3);
+        // SAFETY: the last bytes of the first page.
+        unsafe { base.wrapping_add(PAGE - 2).cast::<[u8; 2]>().write([4, 5]) };
+        protect(base, MprotectFlags::READ);
+        protect(base.wrapping_add(PAGE), MprotectFlags::empty());
+        // SAFETY: a mapping of this test, which nobody writes any more.
+        let mut source = unsafe { UserSource::from_raw(base, 3 * PAGE) };
+        let mut got = [0xee; 6];
+        assert_eq!(source.copy_from_nofault(PAGE - 2, &mut got), 2);
+        assert_eq!(got, [4, 5, 0xee, 0xee, 0xee, 0xee]);
+        assert_eq!(source.fault_in_readable(0, PAGE), 0);
+        assert_eq!(source.fault_in_readable(100, 3 * PAGE - 100), 2 * PAGE);
+        assert_eq!(source.fault_in_readable(PAGE + 1, 10), 10);
+        assert_eq!(
+            source.fault_in_readable(2 * PAGE, 2 * PAGE),
+            PAGE,
+            "its own end"
+        );
+        let mut iter = IovIterSource::ubuf(&mut source);
+        assert_eq!(iter.copy_from_iter(&mut vec![0; 3 * PAGE]), PAGE);
+        assert_eq!(iter.count(), 2 * PAGE);
     }
 }
