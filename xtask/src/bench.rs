@@ -18,8 +18,21 @@ const BENCHES: [(&str, &str); 6] = [
     ("vread-vmalloc", "vread_iter"),
 ];
 
+/// What the read path is measured by, as ratios: the arena and `vread_iter`, then the nofault copy and its
+/// fault-in.
+const READ_PATH: [(&str, &str); 2] = [("vread-vmalloc", "read_path"), ("vread-nofault", "copy")];
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Part {
+    /// The crates of the read path alone, without guests
+    ReadPath,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Only a part of the benches
+    #[arg(value_enum, conflicts_with = "package")]
+    part: Option<Part>,
     /// Only the bench of this package, such as vread or vread-nofault
     #[arg(long)]
     package: Option<String>,
@@ -30,8 +43,14 @@ pub(crate) struct Arguments {
 
 /// Runs the benches one after another.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    ensure_packages(&PACKAGES)?;
-    let chosen = BENCHES.iter().filter(|(package, _)| {
+    let benches: &[_] = match arguments.part {
+        None => {
+            ensure_packages(&PACKAGES)?;
+            &BENCHES
+        }
+        Some(Part::ReadPath) => &READ_PATH,
+    };
+    let chosen = benches.iter().filter(|(package, _)| {
         arguments
             .package
             .as_deref()

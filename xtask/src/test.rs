@@ -23,6 +23,12 @@ const PACKAGES: [&str; 8] = [
 /// How long each fuzz target runs: a look at every change; the long runs are by hand.
 const FUZZ_SECONDS: u32 = 30;
 
+/// How long threads read, allocate and free under the address sanitizer.
+const STRESS_SECONDS: &str = "60";
+
+/// Sanitizers want it named, so that build scripts go without.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Boot these kernels only: a list such as 6.1,6.12; all four if not given
@@ -75,6 +81,40 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let package = ["test", "--package", "vread-nofault"];
         cargo(arguments, &[&package[..], &faults].concat())
     })?;
+    step("every order of reading and freeing", || {
+        let built = target_directory("loom")?;
+        let loom = ["--package", "vread-vmalloc", "--test", "loom"];
+        let build = ["test", "--release", "--target-dir", &built];
+        cargo_with(
+            arguments,
+            &[&build[..], &loom].concat(),
+            &[
+                ("RUSTFLAGS", "--cfg loom"),
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ],
+        )
+    })?;
+    step("readers and writers under a sanitizer", || {
+        // The 60 s are split between two readers and three writers at once.
+        let built = target_directory("sanitizer")?;
+        let stress = ["--package", "vread-vmalloc", "--test", "arena_threads"];
+        let build = [
+            "+nightly",
+            "test",
+            "--target",
+            TARGET,
+            "--target-dir",
+            &built,
+        ];
+        cargo_with(
+            arguments,
+            &[&build[..], &stress, &["--", "--nocapture"]].concat(),
+            &[
+                ("RUSTFLAGS", "-Zsanitizer=address"),
+                ("VREAD_STRESS_SECONDS", STRESS_SECONDS),
+            ],
+        )
+    })?;
     step("fuzz", || {
         let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
         cargo(arguments, &[&["fmt", "--check"], &manifest[..]].concat())?;
@@ -95,9 +135,39 @@ fn step(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<
     Ok(())
 }
 
+/// A folder for what is built in a special way.
+fn target_directory(name: &str) -> anyhow::Result<String> {
+    let metadata = workspace::metadata(workspace::root())?;
+    Ok(metadata.target_directory.join(name).into_string())
+}
+
 fn cargo(arguments: &Arguments, words: &[&str]) -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo_with(arguments, words, &[])
+}
+
+/// Runs cargo, or with `+TOOLCHAIN` as the first word that of another toolchain.
+fn cargo_with(
+    arguments: &Arguments,
+    words: &[&str],
+    variables: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let toolchain = words.first().and_then(|word| word.strip_prefix('+'));
+    let mut command = match toolchain {
+        // That of the compiler which runs us would win otherwise.
+        Some(toolchain) => {
+            let mut rustup = Command::new("rustup");
+            rustup.args(["run", toolchain, "cargo"]).env_remove("CARGO");
+            rustup.env_remove("RUSTUP_TOOLCHAIN");
+            rustup
+        }
+        None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+    };
+    let words = match toolchain {
+        Some(_) => words.get(1..).unwrap_or_default(),
+        None => words,
+    };
     command.current_dir(workspace::root()).args(words);
+    command.envs(variables.iter().copied());
     if let Some(kernels) = &arguments.kernels {
         command.env(KernelRelease::CHOICE, kernels);
     }

@@ -10,6 +10,7 @@ mod own;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use own::{BASE, PAGE, bytes, pages};
 use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr};
@@ -144,18 +145,26 @@ fn map_and_poison(arena: &Arena<Hesitant>, writer: u64, stop: &AtomicBool) -> u6
 fn readers_see_what_was_once_true() {
     // R28, R29, V9, V16: bytes or zeros, never another allocation's or another address's.
     const READS: u64 = 1_500;
+    // How long the readers go on instead, where somebody wants it longer: under a sanitizer, say.
+    let seconds = std::env::var("VREAD_STRESS_SECONDS").ok();
+    let longer = seconds.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
+    let started = Instant::now();
+    let goes_on = |n: u64| match longer {
+        None => n < READS,
+        Some(longer) => started.elapsed() < longer,
+    };
     let frames = Hesitant(HeapFrames::new(PageCount::new(128)));
     let arena: Arena<Hesitant> = Arena::new(pages(0, WINDOW_PAGES), frames).unwrap();
     let stop = AtomicBool::new(false);
     let seen = AtomicU64::new(0);
     let rounds = thread::scope(|scope| {
-        let (arena, stop, seen) = (&arena, &stop, &seen);
+        let (arena, stop, seen, goes_on) = (&arena, &stop, &seen, &goes_on);
         let writers = [1, 2].map(|writer| scope.spawn(move || churn(arena, writer, stop)));
         let mapper = scope.spawn(move || map_and_poison(arena, 3, stop));
         let readers = [0_u64, 7].map(|skew| {
             scope.spawn(move || {
                 let mut buffer = vec![0xa5; 65_536];
-                for n in 0..READS {
+                for n in (0..).take_while(|n| goes_on(*n)) {
                     let start = BASE + (n * 8 + skew) % (WINDOW_PAGES - 16) * PAGE;
                     let mut segment = Plain::new(&mut buffer);
                     let mut iter = IovIter::ubuf(&mut segment);
