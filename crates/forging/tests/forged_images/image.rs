@@ -3,33 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use vread_guests::{Backend, Guest, GuestConfig, KernelRelease};
+use vread_guests::{Backend, Guest, GuestConfig, KernelRelease, QmpClient};
 
 /// The guest's RAM, all of it below what QEMU keeps free for devices, so that a place in the file is a
 /// physical address.
-pub(crate) const MEMORY_MIB: u32 = 512;
+const MEMORY_MIB: u32 = 512;
 const PAGE: usize = 4096;
 
-/// The image of a guest with this kernel that has something to list.
-pub(crate) fn of_guest(kernel: KernelRelease, dir: &Path) -> PathBuf {
-    let keep = std::env::var_os("VREAD_FORGED_KEEP").map(PathBuf::from);
-    let name = format!("image-{kernel}");
-    if let Some(kept) = keep
-        .as_ref()
-        .map(|keep| keep.join(&name))
-        .filter(|path| path.exists())
-    {
-        return kept;
-    }
-    // Under another name until it is whole.
-    let dir = keep.as_deref().unwrap_or(dir);
-    let (path, booted) = (dir.join(&name), dir.join(format!("{name}.new")));
+/// A guest with this kernel that has something to list, stopped, with its RAM in the file `path`.
+pub(crate) fn stopped_guest(kernel: KernelRelease, path: &Path) -> Guest {
     let config = GuestConfig::new(kernel)
         .memory_mib(MEMORY_MIB)
         .cpus(2)
-        .backend(Backend::FileAt(booted.clone()))
+        .backend(Backend::FileAt(path.to_owned()))
         // A module that uses others.
         .module("nf_nat");
     let guest = Guest::boot(&config).expect("the guest boots");
@@ -38,9 +26,9 @@ pub(crate) fn of_guest(kernel: KernelRelease, dir: &Path) -> PathBuf {
     guest
         .write("/dev/kmsg", "forging: a line of the log\n")
         .expect("a line in the log");
-    drop(guest);
-    std::fs::rename(booted, &path).expect("the image is kept");
-    path
+    let mut qmp = QmpClient::connect(guest.qmp_path()).expect("a QMP socket");
+    qmp.human("stop").expect("the guest stops");
+    guest
 }
 
 /// Makes `to` the same as `from`, pages of zeros left out.

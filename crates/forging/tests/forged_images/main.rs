@@ -1,7 +1,6 @@
 //! Forged images: the memory of real guests, corrupted on purpose, and every command run against it.
 //!
-//! A guest boots and is ended; its RAM stays behind in a file, which a QEMU that never starts its processor
-//! hands out as its own. What the commands read of it is found by watching them on the clean image; then, for
+//! A guest boots and is stopped; its RAM is a file. What the commands read of it is found by watching them; then, for
 //! each seed, some of that is overwritten ([`forge`]), every command runs, the mount's files are read, and
 //! the image is put back. Whatever the image says, there must be
 //!
@@ -17,9 +16,8 @@
 //! VREAD_FORGED_SEED=1234 VREAD_KERNELS=6.12 cargo test --profile forging -p vread-forging
 //! ```
 //!
-//! The image of a seed depends on the guest's, which differs from boot to boot. To look again at the very
-//! image of a failure, keep it: `VREAD_FORGED_KEEP=DIR` leaves each guest's image in DIR, and takes those that
-//! are there instead of booting.
+//! The image of a seed depends on the guest's, and that differs from boot to boot: a seed that failed is
+//! likely, but not certain, to fail again. What was forged stands beside each failure.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,

@@ -1,4 +1,4 @@
-//! The process that stays: it has the clean image, and starts workers until all seeds are done.
+//! The process that stays: it has the guest and its clean image, and starts workers until all seeds are done.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use vread_guests::{BareMachine, KernelRelease};
+use vread_guests::KernelRelease;
 
-use crate::image::{self, MEMORY_MIB};
+use crate::image;
 use crate::worker::Work;
 
 /// After so many failures the rest of the seeds would say the same.
@@ -17,29 +17,14 @@ const MAX_FAILURES: usize = 20;
 /// Runs the images of `seeds`, of a guest with this kernel.
 pub(crate) fn run(kernel: KernelRelease, seeds: Range<u64>) -> Result<(), String> {
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let clean = image::of_guest(kernel, dir.path());
-    let forged = dir.path().join("forged");
-    image::copy(&clean, &forged);
-    let memory = format!(
-        "memory-backend-file,id=m,size={MEMORY_MIB}M,mem-path={},share=on",
-        forged.display()
-    );
-    let memory_mib = MEMORY_MIB.to_string();
-    let machine = BareMachine::start(&[
-        "-S",
-        "-machine",
-        "pc,memory-backend=m",
-        "-m",
-        &memory_mib,
-        "-object",
-        &memory,
-    ])
-    .map_err(|error| error.to_string())?;
+    let (clean, forged) = (dir.path().join("clean"), dir.path().join("forged"));
+    let guest = image::stopped_guest(kernel, &forged);
+    image::copy(&forged, &clean);
     let (mut next, mut failures) = (seeds.start, Vec::new());
     while next < seeds.end && failures.len() < MAX_FAILURES {
         let work = Work {
             image: forged.clone(),
-            target: machine.word(),
+            target: format!("qemu:{}", guest.qmp_path().display()),
             report: dir.path().join("report"),
             seeds: next..seeds.end,
         };
