@@ -113,6 +113,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("pid_max", "int"),
     known("nr_threads", "int"),
     known("max_threads", "int"),
+    known("task_state_array", "const char *[9]"),
     known("tasklist_lock", "rwlock_t"),
     known("pidmap_lock", "spinlock_t"),
     // Interrupts.
