@@ -1,0 +1,193 @@
+//! drgn, with the link-time form.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use vread_guests::{Guest, ensure_drgn};
+
+use crate::mounted::Mounted;
+use crate::processes;
+use crate::program::stdout;
+
+/// Helpers that have nothing to tell of these guests, and what they say, with the distribution's own
+/// debug file too.
+const NOTHING_TO_TELL: [(&str, &str); 2] = [
+    // No kernel has panicked.
+    ("panic_task", "LookupError: panic_cpu is not set"),
+    // Debian's cloud kernels do not carry their configuration.
+    (
+        "get_kconfig",
+        "LookupError: kernel configuration data not found; kernel must be compiled with CONFIG_IKCONFIG",
+    ),
+];
+
+/// Over a hundred of drgn's own helpers, on the live guest.
+pub(crate) fn runs_its_helpers(guest: &Guest) {
+    let mounted = Mounted::new(guest);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vmlinux/helpers.py");
+    let before = processes(guest);
+    let out = stdout(
+        Command::new(ensure_drgn().unwrap())
+            .arg(script)
+            .arg(mounted.kcore())
+            .arg(mounted.kcore().with_file_name("vmlinux")),
+    );
+    let after = processes(guest);
+    let mut results = BTreeMap::new();
+    let mut failed = Vec::new();
+    for line in out.lines() {
+        let mut words = line.split('\t');
+        let mut word = || {
+            words
+                .next()
+                .unwrap_or_else(|| panic!("a torn line: {line}"))
+        };
+        let (name, said, result) = (word(), word(), word());
+        match said {
+            "ok" => drop(results.insert(name, result)),
+            said if NOTHING_TO_TELL.contains(&(name, said)) => {}
+            said => failed.push(format!("{name}: {said}")),
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} helpers failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    assert!(
+        results.len() >= 100,
+        "only {} helpers ran:\n{out}",
+        results.len()
+    );
+    println!("{} helpers work", results.len());
+
+    let pids: BTreeSet<u32> = words(results["for_each_task"])
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    for pid in before.intersection(&after) {
+        assert!(pids.contains(pid), "process {pid} is not among {pids:?}");
+    }
+    let text = |path: &str| guest.read_text(path).unwrap();
+    let sorted = |names: Vec<String>| {
+        let mut names = names;
+        names.sort();
+        names
+    };
+    let first_words = |path: &str| {
+        let text = text(path);
+        let words = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        sorted(words.map(str::to_owned).collect())
+    };
+    let said = |name: &str| words(results[name]).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(said("for_each_module"), first_words("/proc/modules"));
+    assert_eq!(results["get_dmesg"], text("/proc/version").trim());
+    assert_eq!(results["prog['init_task'].comm"], "swapper/0");
+    let cpus = text("/proc/cpuinfo")
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    assert_eq!(results["num_online_cpus"], cpus.to_string());
+    let meminfo = text("/proc/meminfo");
+    let total = meminfo
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap();
+    assert_eq!(results["totalram_pages"], (total / 4).to_string());
+    let devices = first_words("/proc/net/dev");
+    let devices = devices
+        .into_iter()
+        .filter_map(|name| Some(name.strip_suffix(':')?.to_owned()));
+    assert_eq!(said("for_each_netdev"), sorted(devices.collect()));
+    let mounts = text("/proc/mounts");
+    let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    assert_eq!(
+        said("for_each_mount"),
+        sorted(mounts.map(str::to_owned).collect())
+    );
+    assert_eq!(results["for_each_slab_cache"], "True");
+}
+
+/// The words of a list as Python prints it.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    let list = list.trim_start_matches('[').trim_end_matches(']');
+    let words = list.split(", ").map(|word| word.trim_matches('\''));
+    words.filter(|word| !word.is_empty())
+}
+
+const STACKS: &str = "\
+import drgn, sys
+from drgn.helpers.linux.pid import for_each_task
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+prog.load_debug_info([sys.argv[2]])
+for task in for_each_task(prog):
+    try:
+        frames = [frame.name for frame in prog.stack_trace(task)]
+    except Exception as error:
+        frames = [str(error).replace(' ', '_')]
+    print(task.pid.value_(), *frames)
+";
+
+/// The frames of sleeping threads of the kernel, by ORC from the guest's memory, are those that the
+/// kernel itself finds with it.
+pub(crate) fn unwinds_sleeping_tasks_as_the_kernel_does(guest: &Guest) {
+    let mounted = Mounted::new(guest);
+    let before = stacks(guest);
+    let out = stdout(
+        Command::new(ensure_drgn().unwrap())
+            .args(["-c", STACKS])
+            .arg(mounted.kcore())
+            .arg(mounted.kcore().with_file_name("vmlinux")),
+    );
+    let after = stacks(guest);
+    let mut unwound = BTreeMap::new();
+    for line in out.lines() {
+        let mut words = line.split(' ');
+        let pid: u32 = words.next().unwrap().parse().unwrap();
+        unwound.insert(pid, words.collect::<Vec<_>>());
+    }
+    let mut compared = 0;
+    for (pid, frames) in &before {
+        // What did not sleep at one place all the while may have been elsewhere in between.
+        if after.get(pid) != Some(frames) || frames.is_empty() {
+            continue;
+        }
+        let ours = unwound
+            .get(pid)
+            .unwrap_or_else(|| panic!("no task {pid} in\n{out}"));
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        // The kernel leaves its scheduler out.
+        assert!(
+            ours.ends_with(&frames),
+            "task {pid}: {ours:?}, and the kernel has {frames:?}"
+        );
+        compared += 1;
+    }
+    assert!(compared >= 10, "only {compared} tasks slept all the while");
+    println!("{compared} stacks equal");
+}
+
+/// What the guest's kernel finds on the stacks of its own threads.
+fn stacks(guest: &Guest) -> BTreeMap<u32, Vec<String>> {
+    let mut stacks = BTreeMap::new();
+    for pid in processes(guest) {
+        // Processes come and go.
+        let Ok(text) = guest.read_text(&format!("/proc/{pid}/stack")) else {
+            continue;
+        };
+        let is_thread_of_the_kernel = guest
+            .read_text(&format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|cmdline| cmdline.is_empty());
+        let frame = |line: &str| Some(line.split(' ').nth(1)?.split('+').next()?.to_owned());
+        if is_thread_of_the_kernel {
+            stacks.insert(pid, text.lines().filter_map(frame).collect());
+        }
+    }
+    stacks
+}
