@@ -78,8 +78,8 @@ fn main() -> ExitCode {
 /// The tasks that the guest's kernel lists; threads of one process are one.
 fn processes(guest: &Guest) -> BTreeSet<u32> {
     let listed = guest.run(&["/bin/busybox", "ls", "/proc"]).unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
     listed
+        .stdout
         .split_whitespace()
         .filter_map(|name| name.parse().ok())
         .collect()
