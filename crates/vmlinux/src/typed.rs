@@ -10,6 +10,9 @@ use crate::known::{self, Base, Notation};
 use crate::sections::Section;
 use crate::symbols::{ElfSymbol, SymbolKind};
 
+/// The most members of a struct without a name that is known by them.
+const MAX_NAMING_MEMBERS: usize = 4;
+
 /// How a variable's type is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VariableType {
@@ -137,9 +140,19 @@ impl NamedTypes {
                 Shape::Typedef(_) | Shape::Int { .. } => Word::Plain,
                 _ => continue,
             };
-            let name = btf.text(described.name);
+            let mut name = btf.text(described.name).to_vec();
+            if let Shape::Composite { members, .. } = described.shape
+                && name.is_empty()
+                && members.len() <= MAX_NAMING_MEMBERS
+            {
+                // Called by its members.
+                let members: Vec<&[u8]> =
+                    members.iter().map(|member| btf.text(member.name)).collect();
+                name = members.join(&b' ');
+                name.insert(0, b'{');
+            }
             if !name.is_empty() {
-                let shared = named.entry((word, name.to_vec()));
+                let shared = named.entry((word, name));
                 shared.and_modify(|id| *id = None).or_insert(Some(id));
             }
         }

@@ -133,6 +133,7 @@ pub(super) const KNOWN: &[Known] = &[
     // Clocks and timers.
     known("shadow_timekeeper", "struct timekeeper"),
     known("timekeeper_data", "struct tk_data [*]"),
+    known("tk_core", "struct {seq timekeeper").to(6, 12),
     known("tick_cpu_device", "struct tick_device"),
     known("tick_cpu_sched", "struct tick_sched"),
     known("timer_bases", "struct timer_base [*]"),

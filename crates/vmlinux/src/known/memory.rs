@@ -19,6 +19,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("node_data", "struct pglist_data *[*]"),
     known("node_states", "nodemask_t [*]"),
     known("numa_distance", "u8 *"),
+    known("__highest_present_section_nr", "unsigned long"),
     known("mem_section", "struct mem_section **"),
     known("nr_online_nodes", "unsigned int"),
     known("nr_node_ids", "unsigned int"),

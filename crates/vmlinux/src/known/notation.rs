@@ -18,7 +18,7 @@ pub struct Notation {
 pub enum Base {
     /// Nothing: `void`.
     Void,
-    /// A struct of this name.
+    /// A struct of this name; of one without a name, `{` and the names of its members.
     Struct(&'static str),
     /// A union of this name.
     Union(&'static str),

@@ -153,15 +153,15 @@ pub(crate) fn unwinds_sleeping_tasks_as_the_kernel_does(guest: &Guest) {
         unwound.insert(pid, words.collect::<Vec<_>>());
     }
     let mut compared = 0;
-    for (pid, frames) in &before {
-        // What did not sleep at one place all the while may have been elsewhere in between.
-        if after.get(pid) != Some(frames) || frames.is_empty() {
+    for (pid, stack) in &before {
+        // What ran in between may have slept elsewhere.
+        if after.get(pid) != Some(stack) || stack.frames.is_empty() {
             continue;
         }
         let ours = unwound
             .get(pid)
             .unwrap_or_else(|| panic!("no task {pid} in\n{out}"));
-        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        let frames: Vec<&str> = stack.frames.iter().map(String::as_str).collect();
         // The kernel leaves its scheduler out.
         assert!(
             ours.ends_with(&frames),
@@ -173,20 +173,30 @@ pub(crate) fn unwinds_sleeping_tasks_as_the_kernel_does(guest: &Guest) {
     println!("{compared} stacks equal");
 }
 
+/// What a thread's stack is, and how often it has run.
+#[derive(Debug, PartialEq, Eq)]
+struct Stack {
+    frames: Vec<String>,
+    switches: Vec<String>,
+}
+
 /// What the guest's kernel finds on the stacks of its own threads.
-fn stacks(guest: &Guest) -> BTreeMap<u32, Vec<String>> {
+fn stacks(guest: &Guest) -> BTreeMap<u32, Stack> {
     let mut stacks = BTreeMap::new();
     for pid in processes(guest) {
+        let read = |file: &str| guest.read_text(&format!("/proc/{pid}/{file}"));
         // Processes come and go.
-        let Ok(text) = guest.read_text(&format!("/proc/{pid}/stack")) else {
+        let (Ok(cmdline), Ok(stack), Ok(status)) = (read("cmdline"), read("stack"), read("status"))
+        else {
             continue;
         };
-        let is_thread_of_the_kernel = guest
-            .read_text(&format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|cmdline| cmdline.is_empty());
         let frame = |line: &str| Some(line.split(' ').nth(1)?.split('+').next()?.to_owned());
-        if is_thread_of_the_kernel {
-            stacks.insert(pid, text.lines().filter_map(frame).collect());
+        let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
+        // Threads of the kernel have no command line.
+        if cmdline.is_empty() {
+            let frames = stack.lines().filter_map(frame).collect();
+            let switches = switches.map(str::to_owned).collect();
+            stacks.insert(pid, Stack { frames, switches });
         }
     }
     stacks

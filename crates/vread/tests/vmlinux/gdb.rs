@@ -24,7 +24,7 @@ print init_task.comm
 ptype struct vm_struct
 info symbol vfs_read
 ptype vfs_read
-disassemble __x64_sys_getpid
+disassemble vfs_read
 print linux_banner
 print sizeof(runqueues)
 print &runqueues
@@ -86,7 +86,8 @@ pub(crate) fn debugs_the_live_kernel(guest: &Guest) {
     has("    unsigned long size;");
     has("vfs_read in section .text");
     has("type = long (struct file *, char *, size_t, loff_t *)");
-    has("<__x64_sys_getpid+0>:");
+    has("Dump of assembler code for function vfs_read:");
+    has("<+0>:");
     has("End of assembler dump.");
     let banner = guest.read_text("/proc/version").unwrap();
     has(banner.trim().split('(').next().unwrap().trim());
