@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use vread_guests::{Guest, ensure_drgn};
+use vread_guests::{Guest, KernelRelease, ensure_drgn};
 
 use crate::mounted::Mounted;
 use crate::processes;
@@ -22,6 +22,13 @@ const NOTHING_TO_TELL: [(&str, &str); 2] = [
     ),
 ];
 
+/// What those eight helpers say on 5.10 that go from or to a `struct page`: drgn works out where those lie
+/// from something in the distribution's debug file of 5.10 that is not in BTF.
+const WITHOUT_VMEMMAP: [&str; 2] = [
+    "ObjectNotFoundError: could not find 'mem_map'",
+    "ObjectNotFoundError: could not find 'vmemmap'",
+];
+
 /// Over a hundred of drgn's own helpers, on the live guest.
 pub(crate) fn runs_its_helpers(guest: &Guest) {
     let mounted = Mounted::new(guest);
@@ -36,6 +43,8 @@ pub(crate) fn runs_its_helpers(guest: &Guest) {
     let after = processes(guest);
     let mut results = BTreeMap::new();
     let mut failed = Vec::new();
+    let is_5_10 = guest.kernel().release() == KernelRelease::V5_10;
+    let mut without_vmemmap = 0;
     for line in out.lines() {
         let mut words = line.split('\t');
         let mut word = || {
@@ -47,6 +56,7 @@ pub(crate) fn runs_its_helpers(guest: &Guest) {
         match said {
             "ok" => drop(results.insert(name, result)),
             said if NOTHING_TO_TELL.contains(&(name, said)) => {}
+            said if is_5_10 && WITHOUT_VMEMMAP.contains(&said) => without_vmemmap += 1,
             said => failed.push(format!("{name}: {said}")),
         }
     }
@@ -55,6 +65,10 @@ pub(crate) fn runs_its_helpers(guest: &Guest) {
         "{} helpers failed:\n{}",
         failed.len(),
         failed.join("\n")
+    );
+    assert!(
+        without_vmemmap <= 8,
+        "{without_vmemmap} helpers lack vmemmap"
     );
     assert!(
         results.len() >= 100,
@@ -104,12 +118,14 @@ pub(crate) fn runs_its_helpers(guest: &Guest) {
         .into_iter()
         .filter_map(|name| Some(name.strip_suffix(':')?.to_owned()));
     assert_eq!(said("for_each_netdev"), sorted(devices.collect()));
+    // The kernel hides what another mount covers.
     let mounts = text("/proc/mounts");
-    let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-    assert_eq!(
-        said("for_each_mount"),
-        sorted(mounts.map(str::to_owned).collect())
-    );
+    let mounts: BTreeSet<&str> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect();
+    let listed: BTreeSet<&str> = words(results["for_each_mount"]).collect();
+    assert_eq!(listed, mounts);
     assert_eq!(results["for_each_slab_cache"], "True");
 }
 
