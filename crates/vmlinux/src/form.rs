@@ -39,6 +39,15 @@ impl Relocation {
         }
     }
 
+    /// Every address as it is.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            down: ByteLen::ZERO,
+            to_phys: 0,
+        }
+    }
+
     /// The address in the file.
     pub(crate) fn apply(self, addr: VirtAddr) -> u64 {
         match addr >= START_KERNEL_MAP {

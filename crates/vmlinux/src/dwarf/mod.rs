@@ -56,3 +56,6 @@ pub(crate) fn write(source: Source<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, 
 fn format(error: gimli::write::Error) -> VmlinuxError {
     VmlinuxError::Format(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
