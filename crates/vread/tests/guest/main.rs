@@ -17,6 +17,7 @@ mod device_windows;
 mod end_of_guest;
 mod huge;
 mod image;
+mod kernels_table;
 mod listings;
 mod mounted;
 mod network;
@@ -101,7 +102,7 @@ const SHARED: [(&str, SharedTest); 24] = [
     ),
 ];
 
-const OWN: [(&str, OwnTest); 10] = [
+const OWN: [(&str, OwnTest); 11] = [
     ("listing_ps", processes::ps_equals_the_guests_own),
     ("vmalloc_content_mapped", vmalloc_content::mapped),
     (
@@ -120,6 +121,10 @@ const OWN: [(&str, OwnTest); 10] = [
     (
         "no_device_is_ever_read",
         device_windows::no_device_is_ever_read,
+    ),
+    (
+        "what_works_is_what_the_table_says",
+        kernels_table::what_works_is_what_the_table_says,
     ),
     ("info_on_a_huge_machine", huge::info_on_a_huge_machine),
     (

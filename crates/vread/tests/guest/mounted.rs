@@ -25,6 +25,11 @@ impl Mounted {
 
     /// As [`new`](Self::new), reading the guest's memory in the given way.
     pub(crate) fn with_access(guest: &Guest, access: &str) -> Self {
+        Self::try_with_access(guest, access).unwrap_or_else(|refusal| panic!("{refusal}"))
+    }
+
+    /// As [`with_access`](Self::with_access), or what `vread` said when it did not mount.
+    pub(crate) fn try_with_access(guest: &Guest, access: &str) -> Result<Self, String> {
         ensure_packages(&["fuse3"]).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let stderr = File::create(dir.path().with_extension("stderr")).unwrap();
@@ -38,16 +43,16 @@ impl Mounted {
             .unwrap();
         let kcore = dir.path().join("kcore");
         let stderr = dir.path().with_extension("stderr");
+        let mut ended = None;
         wait_for("the mounted kcore", || {
-            if let Some(status) = vread.try_wait().unwrap() {
-                panic!(
-                    "vread mount: {status}\n{}",
-                    fs::read_to_string(&stderr).unwrap()
-                );
-            }
-            kcore.exists()
+            ended = vread.try_wait().unwrap();
+            ended.is_some() || kcore.exists()
         });
-        Self { vread, dir }
+        if let Some(status) = ended {
+            let words = fs::read_to_string(&stderr).unwrap();
+            return Err(format!("vread mount: {status}\n{words}"));
+        }
+        Ok(Self { vread, dir })
     }
 
     /// The virtual view.
