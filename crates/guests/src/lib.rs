@@ -63,7 +63,7 @@ pub use kcore::GuestKcoreSegment;
 pub use kernel::{Kernel, KernelRelease};
 pub use packages::ensure_packages;
 pub use poll::wait_until;
-pub use python::ensure_drgn;
+pub use python::{ensure_drgn, ensure_volatility};
 pub use qmp::QmpClient;
 pub use shared::SharedGuest;
 pub use unpacked::UnpackedPackage;

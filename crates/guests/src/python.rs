@@ -15,26 +15,40 @@ use crate::program;
 /// # Errors
 /// What `python3`, `pip` or `apt-get` said.
 pub fn ensure_drgn() -> Result<PathBuf, GuestError> {
-    let _lock = cache::lock("venv")?;
-    let venv = cache::folder("venv")?;
+    ensure("venv", "drgn", "drgn")
+}
+
+/// As [`ensure_drgn`], for Volatility 3.
+///
+/// # Errors
+/// What `python3`, `pip` or `apt-get` said.
+pub fn ensure_volatility() -> Result<PathBuf, GuestError> {
+    ensure("venv-volatility", "volatility3", "volatility3")
+}
+
+/// Environments are apart, so that no package's needs are another's trouble.
+fn ensure(folder: &str, package: &str, module: &str) -> Result<PathBuf, GuestError> {
+    let _lock = cache::lock(folder)?;
+    let venv = cache::folder(folder)?;
     let python = venv.join("bin").join("python3");
-    if has_drgn(&python) {
+    if has(&python, module) {
         return Ok(python);
     }
     ensure_packages(&["python3", "python3-venv"])?;
-    eprintln!("installing drgn from PyPI");
+    eprintln!("installing {package} from PyPI");
     // An environment that was cut short is made anew.
     fs::remove_dir_all(&venv).map_err(GuestError::file(&venv))?;
     program::output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let install = ["-m", "pip", "install", "--quiet", "--upgrade", "drgn"];
+    let install = ["-m", "pip", "install", "--quiet", "--upgrade", package];
     program::output(Command::new(&python).args(install))?;
-    let version = "import importlib.metadata; print(importlib.metadata.version('drgn'))";
-    let version = program::text(Command::new(&python).args(["-c", version]))?;
-    eprintln!("installed drgn {}", version.trim());
+    let version =
+        format!("import importlib.metadata; print(importlib.metadata.version({package:?}))");
+    let version = program::text(Command::new(&python).args(["-c", &version]))?;
+    eprintln!("installed {package} {}", version.trim());
     Ok(python)
 }
 
-fn has_drgn(python: &Path) -> bool {
-    let imported = program::run(Command::new(python).args(["-c", "import drgn"]));
+fn has(python: &Path, module: &str) -> bool {
+    let imported = program::run(Command::new(python).args(["-c", &format!("import {module}")]));
     imported.is_ok_and(|ended| ended.status.success())
 }

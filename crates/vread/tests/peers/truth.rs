@@ -1,0 +1,57 @@
+//! Types and symbols, wholesale.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use vread_guests::{Guest, ensure_debug_vmlinux};
+use vread_layouts::{DebugFile, Disagreement};
+
+use crate::program::{succeed, target, vread};
+
+/// Every struct, union and enumeration has the members, places, sizes and types that the compiler gave
+/// it; none is missing; every symbol lies where the linker put it.
+pub(crate) fn types_and_symbols_equal_the_real_debug_file(guest: &Guest) {
+    let folder = tempfile::tempdir().unwrap();
+    let recovered = folder.path().join("vmlinux");
+    succeed(
+        vread()
+            .args(["vmlinux", &target(guest), "-o"])
+            .arg(&recovered),
+    );
+    let real = ensure_debug_vmlinux(guest.kernel()).unwrap();
+    let ours = DebugFile::read(&recovered).unwrap();
+    let truth = DebugFile::read(&real).unwrap();
+    let types = Disagreement::between(&ours.types, &truth.types);
+    println!(
+        "{} of {} bytes, the real one of {}; types: {types}",
+        guest.kernel().uname(),
+        fs::metadata(&recovered).unwrap().len(),
+        fs::metadata(&real).unwrap().len(),
+    );
+    assert!(
+        types.different.is_empty(),
+        "{}",
+        types.different.join("\n\n")
+    );
+    assert!(types.unknown.is_empty(), "made up: {:?}", types.unknown);
+    assert!(types.equal > 5000, "too few types to be a kernel's");
+
+    // What the kernel itself says it has added to its image: modules and generated code.
+    let kallsyms = guest.read_text("/proc/kallsyms").unwrap();
+    let added: BTreeSet<&str> = kallsyms
+        .lines()
+        .filter(|line| line.contains('\t'))
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .collect();
+    let symbols = Disagreement::between_symbols(&ours.symbols, &truth.symbols);
+    println!("symbols: {symbols}");
+    let of_image = |said: &&String| {
+        let name = said.split(':').next().unwrap_or_default();
+        !added.contains(name)
+    };
+    let different: Vec<&String> = symbols.different.iter().filter(of_image).collect();
+    assert!(different.is_empty(), "{different:?}");
+    let unknown: Vec<&String> = symbols.unknown.iter().filter(of_image).collect();
+    assert!(unknown.is_empty(), "made up: {unknown:?}");
+    assert!(symbols.equal > 50_000, "too few symbols to be a kernel's");
+}
