@@ -235,7 +235,7 @@ fn lacks(missing: &[Missing]) -> String {
         .map(|missing| format!("{} ({})", missing.what, missing.why))
         .collect();
     format!(
-        "; not found in its memory: {}; `vread info` says what each is needed for, all else works",
+        "; not found in its memory: {}; `vread info` says what each is needed for",
         list.join(", ")
     )
 }

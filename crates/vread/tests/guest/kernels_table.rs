@@ -239,7 +239,7 @@ const HEAD: &str = "# What works on which kernel
 Written by the tests of `crates/vread/tests/guest/kernels_table.rs` from what they find on Debian's cloud
 kernels, and compared by them ever after; not by hand. `in part` is exit code 1, `no` is exit code 2 with one
 line that says what is missing. A kernel that is not listed is treated by the same rules: what it does not
-say about itself is listed by `vread info`, with what needs it, and all else works.
+say about itself is listed by `vread info`, with what needs it.
 ";
 
 impl Table {
