@@ -20,6 +20,8 @@ struct MemberType {
     size: u64,
     /// As C spells it, more or less; a type without a name with all that is in it.
     spelled: Rc<str>,
+    /// Of an array, the type of its elements as C spells it, and how many there are.
+    array: Option<(Rc<str>, u64)>,
 }
 
 /// Describes the types of one unit.
@@ -120,6 +122,7 @@ impl<'u, 'd> Describer<'u, 'd> {
             _ => Ok(MemberType {
                 size: 0,
                 spelled: "void".into(),
+                array: None,
             }),
         }
     }
@@ -134,6 +137,7 @@ impl<'u, 'd> Describer<'u, 'd> {
         let entry = self.unit.entry(offset)?;
         let own_size = number(&entry, gimli::DW_AT_byte_size);
         let name = self.name(&entry)?;
+        let mut array = None;
         let (size, spelled) = match entry.tag() {
             gimli::DW_TAG_pointer_type => {
                 let to = self.type_of(&entry, depth)?;
@@ -143,10 +147,14 @@ impl<'u, 'd> Describer<'u, 'd> {
             gimli::DW_TAG_array_type => {
                 let element = self.type_of(&entry, depth)?;
                 let count = self.elements(offset)?;
-                (
-                    element.size * count,
-                    format!("{}[{count}]", element.spelled),
-                )
+                // An array of arrays is one of several dimensions, which BTF may count as one.
+                let (of, all) = match element.array {
+                    Some((of, each)) => (of, each.wrapping_mul(count)),
+                    None => (element.spelled, count),
+                };
+                let spelled = format!("{of}[{all}]");
+                array = Some((of, all));
+                (element.size * count, spelled)
             }
             gimli::DW_TAG_typedef => {
                 let named = self.type_of(&entry, depth)?;
@@ -172,6 +180,7 @@ impl<'u, 'd> Describer<'u, 'd> {
         let known = MemberType {
             size,
             spelled: spelled.into(),
+            array,
         };
         self.known.insert(offset, known.clone());
         Ok(known)

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use vread_guests::{Guest, UnpackedPackage, ensure_debug_vmlinux};
+use vread_guests::{Guest, KernelRelease, UnpackedPackage, ensure_debug_vmlinux};
 
 use crate::mounted::Mounted;
 use crate::program::succeed;
@@ -35,14 +36,55 @@ const COMMANDS: [&str; 22] = [
     "p runqueues",
 ];
 
+/// What crash 9.0.2 says of every 7.2, with the distribution's file too: that kernel's modules have one
+/// list of symbols where there were two, which crash looks for. Without modules it works.
+const REFUSAL_OF_7_2: &str = "invalid structure member offset: module_num_gpl_syms";
+
+/// Which of a guest's modules crash can look at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modules {
+    All,
+    None,
+}
+
+impl Modules {
+    fn of(guest: &Guest) -> Self {
+        match guest.kernel().release() {
+            KernelRelease::V7_2 => Self::None,
+            _ => Self::All,
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &[],
+            Self::None => &["--no_modules"],
+        }
+    }
+}
+
 /// The same commands with the recovered vmlinux and with the distribution's, on the same guest.
 pub(crate) fn says_the_same_with_the_recovered_and_the_real_file(guest: &Guest) {
     let real = ensure_debug_vmlinux(guest.kernel()).unwrap();
     let mounted = Mounted::new(guest);
     let core = mounted.kcore().with_file_name("vmcore.live");
     let recovered = mounted.kcore().with_file_name("vmlinux");
-    let ours = answers(&recovered, &core, &COMMANDS);
-    let truth = answers(&real, &core, &COMMANDS);
+    let modules = Modules::of(guest);
+    if modules == Modules::None {
+        for file in [&recovered, &real] {
+            let folder = tempfile::tempdir().unwrap();
+            let refused = crash(folder.path(), &[])
+                .arg(file)
+                .arg(&core)
+                .output()
+                .unwrap();
+            let said = [refused.stdout, refused.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.contains(REFUSAL_OF_7_2), "{}: {said}", file.display());
+        }
+    }
+    let ours = answers(&recovered, &core, modules, &COMMANDS);
+    let truth = answers(&real, &core, modules, &COMMANDS);
     let mut different = Vec::new();
     for ((command, ours), truth) in COMMANDS.iter().zip(ours).zip(truth) {
         let [ours, truth] = [ours, truth].map(|answer| -> Vec<String> {
@@ -69,7 +111,8 @@ pub(crate) fn says_what_the_guest_says(guest: &Guest) {
     let core = mounted.kcore().with_file_name("vmcore.live");
     let recovered = mounted.kcore().with_file_name("vmlinux");
     let commands = ["sys", "mod", "ps", "vm 1", "sym init_task", "bt 1"];
-    let answers = answers(&recovered, &core, &commands);
+    let seen = Modules::of(guest);
+    let answers = answers(&recovered, &core, seen, &commands);
     let [sys, modules, ps, vm, symbol, stack] = &answers[..] else {
         panic!("an answer for each command");
     };
@@ -91,7 +134,11 @@ pub(crate) fn says_what_the_guest_says(guest: &Guest) {
         .filter(|words| words.len() > 3 && words[0].starts_with("ffff"))
         .map(|words| words[1].clone())
         .collect();
-    assert_eq!(shown, theirs, "{modules}");
+    if seen == Modules::All {
+        assert_eq!(shown, theirs, "{modules}");
+        // It waits in a function of a module.
+        assert!(stack.contains("port_fops_read"), "{stack}");
+    }
 
     // The helper that answers is the guest's first process; threads of the kernel come and go.
     assert!(ps.lines().any(|line| line.ends_with("  init")), "{ps}");
@@ -126,12 +173,11 @@ pub(crate) fn says_what_the_guest_says(guest: &Guest) {
         .find(|line| line.ends_with(" init_task"))
         .unwrap();
     assert!(symbol.contains(&line[..16]), "{symbol} {line}");
-    assert!(stack.contains("port_fops_read"), "{stack}");
     assert!(stack.contains("vfs_read"), "{stack}");
 }
 
 /// What crash answers to each of `commands`, in one run.
-fn answers(vmlinux: &Path, core: &Path, commands: &[&str]) -> Vec<String> {
+fn answers(vmlinux: &Path, core: &Path, modules: Modules, commands: &[&str]) -> Vec<String> {
     const MARK: &str = "== answer\n";
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("commands");
@@ -146,19 +192,8 @@ fn answers(vmlinux: &Path, core: &Path, commands: &[&str]) -> Vec<String> {
     script.push_str(mark);
     script.push_str("quit\n");
     fs::write(&input, script).unwrap();
-    let crash = UnpackedPackage::ensure_newest_crash().unwrap();
-    // Away from whatever a user has in .crashrc.
-    let output = succeed(
-        crash
-            .command("crash")
-            .arg("-s")
-            .arg("-i")
-            .arg(&input)
-            .arg(vmlinux)
-            .arg(core)
-            .env("HOME", folder.path())
-            .current_dir(folder.path()),
-    );
+    let mut command = crash(folder.path(), modules.arguments());
+    let output = succeed(command.arg("-i").arg(&input).arg(vmlinux).arg(core));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let answers: Vec<String> = text.split(MARK).skip(1).map(str::to_owned).collect();
     assert_eq!(
@@ -168,6 +203,19 @@ fn answers(vmlinux: &Path, core: &Path, commands: &[&str]) -> Vec<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     answers[..commands.len()].to_vec()
+}
+
+/// crash, in a folder of its own, away from whatever a user has in `.crashrc`.
+fn crash(folder: &Path, arguments: &[&str]) -> Command {
+    let crash = UnpackedPackage::ensure_newest_crash().unwrap();
+    let mut command = crash.command("crash");
+    command
+        .arg("-s")
+        .args(arguments)
+        .env("HOME", folder)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
 }
 
 /// What of a line of an answer does not change from one moment to the next, and does not depend on
@@ -186,6 +234,10 @@ fn lasting(command: &str, line: &str) -> Option<String> {
         "ps" if line.starts_with('>') => None,
         // Workers of the kernel are renamed as they work.
         "ps" if line.contains("[kworker") => None,
+        // The list of modules is empty, in words that name the file.
+        "mod" if line.starts_with("mod: ") => Some("no modules".to_owned()),
+        // The letter is that of the section, and the linker moves symbols between them.
+        _ if command.starts_with("sym ") => chosen(&[0]),
         "ps" => chosen(&[0, 1, 3]),
         "kmem -s" => chosen(&[0, 1]),
         _ => {

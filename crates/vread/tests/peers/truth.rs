@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use vread_guests::{Guest, ensure_debug_vmlinux};
+use vread_guests::{Guest, KernelRelease, ensure_debug_vmlinux};
 use vread_layouts::{DebugFile, Disagreement};
 
 use crate::program::{succeed, target, vread};
@@ -28,11 +28,19 @@ pub(crate) fn types_and_symbols_equal_the_real_debug_file(guest: &Guest) {
         fs::metadata(&recovered).unwrap().len(),
         fs::metadata(&real).unwrap().len(),
     );
-    assert!(
-        types.different.is_empty(),
-        "{}",
-        types.different.join("\n\n")
+    // Until 6.1's, BTF kept the lower half of every enumeration's value: the rest is in no memory.
+    let is_halved = |said: &&String| {
+        guest.kernel().release() == KernelRelease::V5_10
+            && said.starts_with("enum ")
+            && said.contains(": 8 bytes\n")
+    };
+    let (halved, different): (Vec<_>, Vec<_>) = types.different.iter().partition(is_halved);
+    println!(
+        "{} enumerations of 64 bits are halved in the kernel's own BTF",
+        halved.len()
     );
+    assert!(halved.len() <= 3, "{halved:?}");
+    assert!(different.is_empty(), "{different:?}");
     assert!(types.unknown.is_empty(), "made up: {:?}", types.unknown);
     assert!(types.equal > 5000, "too few types to be a kernel's");
 

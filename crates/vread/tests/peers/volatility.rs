@@ -25,14 +25,12 @@ pub(crate) fn lists_processes_and_modules(release: KernelRelease) {
     let image = folder.path().join("ram.raw");
     fs::copy(guest.memory_file().unwrap(), &image).unwrap();
     let python = ensure_volatility().unwrap();
-    let run = |plugin: &str| {
+    let vol = |plugin: &str| {
         let mut command = Command::new(python.with_file_name("vol"));
+        command.args(["-q", "--cache-path"]).arg(&cache);
+        command.arg("-s").arg(folder.path());
+        command.arg("-f").arg(&image).arg(plugin);
         command
-            .args(["-q", "--cache-path"])
-            .arg(&cache)
-            .arg("-s")
-            .arg(folder.path());
-        stdout(command.arg("-f").arg(&image).arg(plugin))
     };
     let column = |text: &str, index: usize| -> BTreeSet<String> {
         let rows = text.lines().filter(|line| line.starts_with("0x"));
@@ -45,10 +43,20 @@ pub(crate) fn lists_processes_and_modules(release: KernelRelease) {
         .lines()
         .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
         .collect();
-    let listed = run("linux.lsmod");
-    assert_eq!(column(&listed, 1), modules, "{listed}");
+    match release {
+        // Volatility 2.28 asks for a member that `struct taint_flag` has no longer.
+        KernelRelease::V7_2 => {
+            let refused = vol("linux.lsmod").output().unwrap();
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(said.contains("taint_flag.module"), "{said}");
+        }
+        _ => {
+            let listed = stdout(&mut vol("linux.lsmod"));
+            assert_eq!(column(&listed, 1), modules, "{listed}");
+        }
+    }
 
-    let listed = run("linux.pslist");
+    let listed = stdout(&mut vol("linux.pslist"));
     let pids = column(&listed, 1);
     println!("{} modules, {} processes", modules.len(), pids.len());
     assert!(listed.contains("\tinit\t"), "{listed}");
