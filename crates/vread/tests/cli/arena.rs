@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::command::{assert_refused, command, poll, vread};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 const GREETING: &str = "This is vmalloc memory of an arena inside vread.\n";
@@ -194,10 +195,8 @@ impl Mount {
     }
 
     /// Sends `signal` and gives the exit code.
-    pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
-        assert!(kill.unwrap().success());
+    pub(crate) fn end(mut self, signal: Signal) -> Option<i32> {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
         poll("the mount ends", || self.child.try_wait().unwrap()).code()
     }
 }
@@ -239,7 +238,7 @@ fn mount_serves_live_memory() {
     };
     let first = clock();
     assert!(clock() > first && first > 0);
-    assert_eq!(mount.end("TERM"), Some(0));
+    assert_eq!(mount.end(Signal::TERM), Some(0));
     assert!(!is_mounted(dir.path()));
 }
 
@@ -248,7 +247,7 @@ fn mount_ends_on_interrupt_with_a_file_open() {
     let dir = tempfile::tempdir().unwrap();
     let mount = Mount::start(dir.path());
     let kcore = File::open(dir.path().join("kcore")).unwrap();
-    assert_eq!(mount.end("INT"), Some(0));
+    assert_eq!(mount.end(Signal::INT), Some(0));
     assert!(!is_mounted(dir.path()));
     assert!(kcore.read_at(&mut [0], 0).is_err());
 }
@@ -270,12 +269,12 @@ fn mount_ends_when_unmounted_from_outside() {
 fn mount_clears_what_a_crash_left() {
     let dir = tempfile::tempdir().unwrap();
     let crashed = Mount::start(dir.path());
-    assert_eq!(crashed.end("KILL"), None);
+    assert_eq!(crashed.end(Signal::KILL), None);
     let error = fs::metadata(dir.path()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
     let mount = Mount::start(dir.path());
     assert!(File::open(dir.path().join("vmcore")).is_ok());
-    assert_eq!(mount.end("INT"), Some(0));
+    assert_eq!(mount.end(Signal::INT), Some(0));
     assert!(!is_mounted(dir.path()));
 }
 
@@ -292,5 +291,5 @@ fn mount_refuses_a_live_mount() {
             "fusermount3 -u",
         ],
     );
-    assert_eq!(mount.end("INT"), Some(0));
+    assert_eq!(mount.end(Signal::INT), Some(0));
 }

@@ -15,6 +15,7 @@ use std::{
 
 use crate::arena::{Mount, is_mounted};
 use crate::command::{assert_refused, vread};
+use rustix::process::Signal;
 
 const WINDOW: u64 = 0xffff_c900_0000_0000;
 /// What the arena shows at rest ends here; the changing areas lie above.
@@ -143,7 +144,7 @@ fn gdb_and_dd_see_what_was_once_true_while_areas_come_and_go() {
     assert!(by_dd.moved > 0, "dd saw no page on its way");
     let newest = by_dd.rounds.values().max().copied().unwrap_or(0);
     assert!(newest > 100, "the areas hardly changed: {newest} rounds");
-    assert_eq!(mount.end("INT"), Some(0));
+    assert_eq!(mount.end(Signal::INT), Some(0));
     assert!(!is_mounted(dir.path()));
 }
 
