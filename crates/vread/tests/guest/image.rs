@@ -145,7 +145,7 @@ pub(crate) fn bytes_equal_the_guests_own_kcore(guest: &Guest) {
 /// guest only works while it is asked: the stack of its helper is one thing before and after, and
 /// another meanwhile. So outside is read all the while the guest reads, over and over.
 fn explain_difference(guest: &Guest, kcore: &Path, region: Region, range: FileRange, seed: u64) {
-    const LOOKS: usize = 5;
+    const LOOKS: usize = 40;
     const READS: usize = 500;
     let file = KcoreFile::open(kcore);
     let read = || file.read_at(range.offset, range.len as usize);

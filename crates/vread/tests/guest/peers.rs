@@ -136,25 +136,36 @@ pub(crate) fn makedumpfile(guest: &Guest) {
     );
 }
 
-/// dd copies across the end of the text segment: content, then zeros, as inside.
+/// dd copies across the end of the text segment: content, then zeros, as inside. What the segment ends
+/// with may change between the two readings, so both are made again where they differ.
 pub(crate) fn dd(guest: &Guest) {
     const LEN: u64 = 3 << 12;
+    const TRIES: usize = 50;
     let mounted = Mounted::new(guest);
     let text = KcoreFile::open(&mounted.kcore()).loads()[0];
     let offset = text.offset + text.size - LEN / 2 - 123;
-    let out = succeed(Command::new("dd").args([
-        &format!("if={}", mounted.kcore().display()),
-        "iflag=skip_bytes,count_bytes",
-        "status=none",
-        "bs=1000",
-        &format!("skip={offset}"),
-        &format!("count={LEN}"),
-    ]));
-    let inside = guest
-        .read_at("/proc/kcore", FileRange { offset, len: LEN })
-        .unwrap();
-    assert_eq!(out.stdout.len() as u64, LEN);
-    assert_eq!(out.stdout, inside);
+    let copy = || {
+        let out = succeed(Command::new("dd").args([
+            &format!("if={}", mounted.kcore().display()),
+            "iflag=skip_bytes,count_bytes",
+            "status=none",
+            "bs=1000",
+            &format!("skip={offset}"),
+            &format!("count={LEN}"),
+        ]));
+        assert_eq!(out.stdout.len() as u64, LEN);
+        out.stdout
+    };
+    for _ in 0..TRIES {
+        let before = copy();
+        let inside = guest
+            .read_at("/proc/kcore", FileRange { offset, len: LEN })
+            .unwrap();
+        if before == inside {
+            return;
+        }
+    }
+    panic!("the end of text at offset {offset:#x} never was what the guest reads");
 }
 
 fn loads_of(vmcore: &Path) -> usize {

@@ -104,8 +104,9 @@ fn outside_process(guest: &Guest, process: &Value) -> (u32, Facts) {
         let each = each.map(|which| process[key][which].as_u64().unwrap().to_string());
         each.join(" ")
     };
-    // Since 6.16 or so, status adds up what every processor counts; stat does not.
-    let exact = guest.kernel().uname().starts_with("7.");
+    // Since 6.16 or so, and in late 6.12, status adds up what every processor counts; stat does not.
+    let uname = guest.kernel().uname();
+    let exact = uname.starts_with("7.") || uname.starts_with("6.12.");
     let status_rss = if exact { "rss" } else { "rss_handed_in" };
     let arguments = process["arguments"].as_array();
     let arguments = arguments.into_iter().flatten();
