@@ -77,9 +77,12 @@ fn unpack_vmlinux(deb: &Path, into: &Path) -> Result<(), GuestError> {
         .spawn()
         .map_err(start)?;
     let mut tar = Command::new("tar");
-    tar.args(["--extract", "--wildcards", "--no-anchored", "vmlinux*"])
-        .arg("--directory")
-        .arg(into);
+    // The folder first: tar puts there what is named behind it.
+    tar.args(["--extract", "--directory"]).arg(into).args([
+        "--wildcards",
+        "--no-anchored",
+        "vmlinux*",
+    ]);
     let unpacked = match archive.stdout.take() {
         Some(archive) => program::output_from(&mut tar, archive.into()),
         None => program::output(&mut tar),
