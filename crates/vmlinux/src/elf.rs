@@ -224,7 +224,7 @@ impl Contents<'_> {
             if section.content.is_kept_code() {
                 p_flags |= elf::PF_X;
             }
-            if section.content.is_writable() {
+            if section.content.is_writable() && !section.content.is_code() {
                 p_flags |= elf::PF_W;
             }
         }
