@@ -11,13 +11,16 @@ use vread_guests::{Guest, ensure_packages};
 use crate::program::{stdout, succeed, target, vread};
 
 /// What `eu-elflint --gnu-ld` says of a recovered file, and why that is as it should be.
-const SAID_BY_ELFLINT: [&str; 3] = [
+const SAID_BY_ELFLINT: [&str; 5] = [
     // The kernel's own notes, those of the distribution's file too.
     "unknown object file note type",
     // Up to 6.12 these lie at 0, where there is no memory: drgn takes what segments span for the image.
     "'.data..percpu': alloc flag set but section not in any loaded segment",
     // Code that ran once; its memory has been given away, so there are no bytes.
     "'.init.text' has unexpected type 8 for an executable section",
+    // Sections without bytes, which crash needs behind the last one with bytes, have no room in the file.
+    "not fully contained in segment of program header entry",
+    "is writable but contains no writable sections",
 ];
 
 /// binutils, elfutils and LLVM find nothing wrong, and find their way.
