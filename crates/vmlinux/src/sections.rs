@@ -117,11 +117,8 @@ const fn maybe(
     content: Content,
 ) -> Boundary {
     Boundary {
-        name,
-        start,
-        end,
-        content,
         need: Need::Maybe,
+        ..always(name, start, end, content)
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct LogLayout {
 
 impl LogLayout {
     /// That of 6.12, for memory that is made up.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn of_6_12() -> Self {
         Self {
             desc_ring: 0,

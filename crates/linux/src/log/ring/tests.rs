@@ -8,34 +8,6 @@ const DATA: u64 = 0x3000;
 const COUNT: u64 = 8;
 const RAM: u64 = 0x8000;
 
-fn layout() -> LogLayout {
-    LogLayout {
-        desc_ring: 0,
-        text_ring: 48,
-        ring_len: 88,
-        count_bits: 0,
-        descs: 8,
-        infos: 16,
-        head_id: 24,
-        tail_id: 32,
-        desc_len: 24,
-        state_var: 0,
-        begin: 8,
-        next: 16,
-        size_bits: 0,
-        data: 8,
-        info_len: 88,
-        seq: 0,
-        ts_nsec: 8,
-        text_len: 16,
-        facility: 18,
-        flags_and_level: 19,
-        caller_id: 20,
-        subsystem: 24..40,
-        device: 40..88,
-    }
-}
-
 /// A ring of 8 descriptors and 256 bytes of text.
 struct Forged {
     ram: ForgedRam,
@@ -83,7 +55,11 @@ impl Forged {
     }
 
     fn read(&self) -> Result<Log, LinuxError> {
-        read_log(virt(&self.ram.open()), &layout(), VirtAddr::new(AT))
+        read_log(
+            virt(&self.ram.open()),
+            &LogLayout::of_6_12(),
+            VirtAddr::new(AT),
+        )
     }
 }
 
