@@ -57,6 +57,6 @@ mod x86_64;
 pub use backend::{Backend, Handlers, InstallError, backend, handler_is_current, install, select};
 pub use fault_in::{fault_in_readable, fault_in_writeable};
 pub use outcome::{CopyOutcome, Fault};
-pub use raw::{copy_foreign, load_u64, load_u64_with, zero_foreign};
+pub use raw::{copy_foreign, copy_foreign_to_iter, load_u64, load_u64_with, zero_foreign};
 pub use user_buf::UserBuf;
 pub use user_source::UserSource;

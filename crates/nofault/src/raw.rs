@@ -4,7 +4,9 @@
     reason = "raw copies of foreign memory; callers promise what it is"
 )]
 
-use crate::{CopyOutcome, Handlers, self_vm};
+use vread_iov_iter::IovIter;
+
+use crate::{CopyOutcome, Fault, Handlers, UserBuf, self_vm};
 #[cfg(target_arch = "x86_64")]
 use crate::{backend, x86_64};
 
@@ -29,6 +31,31 @@ pub unsafe fn copy_foreign(dst: *mut u8, src: *const u8, len: usize) -> CopyOutc
     }
     // SAFETY: as promised by the caller.
     unsafe { self_vm::copy(dst, src, len) }
+}
+
+/// Copies up to `len` bytes from `src` into `iter`. Returns the bytes done, and what stopped it if that is
+/// fewer than `len` and not the end of `iter`.
+///
+/// # Safety
+///
+/// As for the source of [`copy_foreign`]; the destination is the reader's buffer, by the contract of
+/// [`UserBuf`].
+#[inline]
+pub unsafe fn copy_foreign_to_iter(
+    src: *const u8,
+    len: usize,
+    iter: &mut IovIter<'_, UserBuf<'_>>,
+) -> (usize, Option<Fault>) {
+    let mut fault = None;
+    let copied = iter.walk(len, |piece| {
+        let (dst, room) = piece.segment.part_mut(piece.at, piece.len);
+        // SAFETY: 1. a part of the reader's buffer, by the contract of `UserBuf`;
+        //         2. `done + room <= len`, which the caller allows.
+        let outcome = unsafe { copy_foreign(dst, src.wrapping_add(piece.done), room) };
+        fault = outcome.fault;
+        outcome.done
+    });
+    (copied, fault)
 }
 
 /// Writes `len` zeros to `dst`, and stops at the first byte that cannot be written.

@@ -145,17 +145,9 @@ impl Mapping {
         iter: &mut IovIter<'_, UserBuf<'_>>,
     ) -> (usize, Option<Fault>) {
         let len = len.min(self.len.saturating_sub(at));
-        let mut fault = None;
-        let copied = iter.walk(len, |piece| {
-            let (dst, room) = piece.segment.part_mut(piece.at, piece.len);
-            let src = self.base.as_ptr().wrapping_add(at).wrapping_add(piece.done);
-            // SAFETY: 1. a part of the reader's buffer, by the contract of `UserBuf`;
-            //         2. `at + done + room <= len`, inside our own mapping of ordinary memory.
-            let outcome = unsafe { vread_nofault::copy_foreign(dst, src, room) };
-            fault = outcome.fault;
-            outcome.done
-        });
-        (copied, fault)
+        let src = self.base.as_ptr().wrapping_add(at);
+        // SAFETY: `at + len` lies inside our own mapping of ordinary memory.
+        unsafe { vread_nofault::copy_foreign_to_iter(src, len, iter) }
     }
 }
 
