@@ -88,39 +88,28 @@ pub unsafe fn zero_foreign(dst: *mut u8, len: usize) -> CopyOutcome {
 #[inline]
 #[must_use]
 pub unsafe fn load_u64(src: *const u64) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    if backend::has_handler() {
-        // SAFETY: 1. is the caller's; 2. the handlers are installed.
-        return unsafe { x86_64::load_u64(src) };
+    match Handlers::installed() {
+        // SAFETY: as promised by the caller.
+        Some(handlers) => unsafe { load_u64_with(handlers, src) },
+        // SAFETY: as promised by the caller.
+        None => unsafe { self_vm::load_u64(src) },
     }
-    // SAFETY: as promised by the caller.
-    unsafe { self_vm::load_u64(src) }
 }
 
-/// [`load_u64`] by one load instruction.
+/// [`load_u64`] by one load instruction, for many in a row.
 ///
 /// # Safety
 ///
 /// As for [`load_u64`].
-#[cfg(target_arch = "x86_64")]
 #[inline]
 #[must_use]
 pub unsafe fn load_u64_with(_handlers: Handlers, src: *const u64) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: 1. is the caller's; 2. the handlers are installed, as the proof says.
-    unsafe { x86_64::load_u64(src) }
-}
-
-/// [`load_u64`].
-///
-/// # Safety
-///
-/// As for [`load_u64`].
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-#[must_use]
-pub unsafe fn load_u64_with(_handlers: Handlers, src: *const u64) -> Option<u64> {
+    return unsafe { x86_64::load_u64(src) };
+    #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: as promised by the caller.
-    unsafe { load_u64(src) }
+    return unsafe { self_vm::load_u64(src) };
 }
 
 /// Whether the byte at `dst` can be written, found out by writing it without changing it; makes its page

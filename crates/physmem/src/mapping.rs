@@ -75,23 +75,24 @@ impl Mapping {
     /// The 8 bytes at `at`, or `None` if they cannot be read or reach beyond the mapping.
     #[inline]
     pub(crate) fn load_u64(&self, at: usize) -> Option<u64> {
-        if at >= self.words {
-            return None;
-        }
-        let src = self.base.as_ptr().wrapping_add(at);
-        // SAFETY: by the check above inside our own mapping of ordinary memory.
-        unsafe { vread_nofault::load_u64(src.cast()) }
+        let word = self.word(at)?;
+        // SAFETY: inside our own mapping of ordinary memory.
+        unsafe { vread_nofault::load_u64(word) }
     }
 
     /// As [`load_u64`](Self::load_u64), for one of many.
     #[inline]
     pub(crate) fn load_u64_with(&self, handlers: Handlers, at: usize) -> Option<u64> {
-        if at >= self.words {
-            return None;
-        }
-        let src = self.base.as_ptr().wrapping_add(at);
-        // SAFETY: by the check above inside our own mapping of ordinary memory.
-        unsafe { vread_nofault::load_u64_with(handlers, src.cast()) }
+        let word = self.word(at)?;
+        // SAFETY: inside our own mapping of ordinary memory.
+        unsafe { vread_nofault::load_u64_with(handlers, word) }
+    }
+
+    /// Where the 8 bytes at `at` lie, if all of them are in the mapping.
+    #[inline]
+    fn word(&self, at: usize) -> Option<*const u64> {
+        // WRAP: inside the mapping.
+        (at < self.words).then(|| self.base.as_ptr().wrapping_add(at).cast_const().cast())
     }
 
     /// Tells the processor that the byte at `at` will be read soon. Never faults and populates nothing.
