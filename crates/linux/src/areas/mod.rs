@@ -1,5 +1,6 @@
 //! Vmap areas: which parts of vmalloc space are in use (G50 to G54).
 
+mod again;
 #[cfg(test)]
 pub(crate) mod forge;
 mod hint;
