@@ -21,47 +21,9 @@ thread_local! {
 
 fn ram() -> Ram {
     let mut ram = Ram::mapped_at(IMAGE);
-    let image = image(ram.virt(AT).get());
+    let image = fuzzing::kallsyms_image(COUNT, 0x400, ram.virt(AT));
     ram.put(AT, &image);
     ram
-}
-
-/// 5.10's tables, in its order.
-fn image(stext: u64) -> Vec<u8> {
-    let mut image = vec![0xee; 0x400];
-    for symbol in 0..COUNT {
-        image.extend_from_slice(&(-1 - 16 * symbol as i32).to_le_bytes());
-    }
-    image.resize(image.len().next_multiple_of(8), 0);
-    image.extend_from_slice(&stext.to_le_bytes());
-    image.extend_from_slice(&(COUNT as u64).to_le_bytes());
-    let (names, mut markers) = (image.len(), Vec::new());
-    for symbol in 0..COUNT {
-        if symbol % 256 == 0 {
-            markers.extend_from_slice(&((image.len() - names) as u32).to_le_bytes());
-        }
-        let name = match symbol {
-            0 => "T_stext".to_owned(),
-            _ => format!("ts{symbol}"),
-        };
-        image.push(name.len() as u8);
-        image.extend_from_slice(name.as_bytes());
-    }
-    image.resize(image.len().next_multiple_of(8), 0);
-    image.extend_from_slice(&markers);
-    image.resize(image.len().next_multiple_of(8), 0);
-    let (table, mut index) = (image.len(), Vec::new());
-    for token in 0..=255_u8 {
-        index.extend_from_slice(&((image.len() - table) as u16).to_le_bytes());
-        match token {
-            0 => image.extend_from_slice(b"__"),
-            _ => image.push(token),
-        }
-        image.push(0);
-    }
-    image.resize(image.len().next_multiple_of(8), 0);
-    image.extend_from_slice(&index);
-    image
 }
 
 fuzz_target!(|changes: Vec<Change>| {

@@ -7,7 +7,7 @@ use vread_addr::{ByteLen, VirtAddr, VirtRange};
 use vread_physmem::PhysMem;
 
 use crate::areas::{AreaLayout, AreaReader, lazily_freed};
-use crate::kallsyms::fuzzing::{RawAddresses, RawTables, search};
+use crate::kallsyms::fuzzing::{RawAddresses, RawTables, search, tables_of_5_10};
 use crate::linear::LinearMap;
 use crate::log::{Log, LogLayout, read_log};
 use crate::memory::{Iomem, ResourceLayout, read_tree};
@@ -91,6 +91,13 @@ pub fn kallsyms(tables: SymbolTables, stext: VirtAddr) -> Result<Kallsyms, Linux
         addresses,
     };
     Kallsyms::decode(raw, stext)
+}
+
+/// The tables of 5.10 with `count` symbols, `lead` bytes behind the start of an image whose text begins at
+/// `stext`: what [`kallsyms_search`] finds while nobody changes it.
+#[must_use]
+pub fn kallsyms_image(count: usize, lead: usize, stext: VirtAddr) -> Vec<u8> {
+    tables_of_5_10(count, lead, stext.get())
 }
 
 /// Finds kallsyms by its shape, in the `max_len` bytes of the image from `stext` on.

@@ -1,6 +1,8 @@
 //! Kallsyms: the kernel's own symbol table, as it lies in its memory (G20 to G31).
 
 mod decode;
+#[cfg(any(test, feature = "fuzzing"))]
+mod forge;
 mod locate;
 mod search;
 mod tokens;
@@ -12,6 +14,7 @@ pub(crate) use locate::read_kallsyms;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing {
     pub(crate) use super::decode::{RawAddresses, RawTables};
+    pub(crate) use super::forge::tables_of_5_10;
     pub(crate) use super::search::search;
 }
 

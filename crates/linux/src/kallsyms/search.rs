@@ -191,47 +191,14 @@ fn ends_after_256_names(image: &[u8], names: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::forged::{ForgedRam, virt};
+    use crate::kallsyms::forge::tables_of_5_10;
     use proptest::prelude::*;
 
     const STEXT: u64 = 0xffff_ffff_8100_0000;
 
-    /// The tables of 5.10 with `count` symbols, `lead` bytes behind the start of an image.
+    /// Tables, and bytes of no meaning behind them.
     fn image(count: usize, lead: usize) -> Vec<u8> {
-        let mut image = vec![0xee; lead];
-        for symbol in 0..count {
-            image.extend_from_slice(&(-1 - 16 * symbol as i32).to_le_bytes());
-        }
-        image.resize(image.len().next_multiple_of(8), 0);
-        image.extend_from_slice(&STEXT.to_le_bytes());
-        image.extend_from_slice(&(count as u64).to_le_bytes());
-        let (names, mut markers) = (image.len(), Vec::new());
-        for symbol in 0..count {
-            if symbol % 256 == 0 {
-                markers.extend_from_slice(&((image.len() - names) as u32).to_le_bytes());
-            }
-            let name = match symbol {
-                0 => "T_stext".to_owned(),
-                _ => format!("tsymbol_{symbol}"),
-            };
-            image.push(name.len() as u8);
-            image.extend_from_slice(name.as_bytes());
-        }
-        image.resize(image.len().next_multiple_of(8), 0);
-        image.extend_from_slice(&markers);
-        image.resize(image.len().next_multiple_of(8), 0);
-        let mut index = Vec::new();
-        let table = image.len();
-        for token in 0..=255_u8 {
-            index.extend_from_slice(&((image.len() - table) as u16).to_le_bytes());
-            // Tokens that no name uses are longer ones in a real table.
-            match token {
-                0 => image.extend_from_slice(b"__"),
-                _ => image.push(token),
-            }
-            image.push(0);
-        }
-        image.resize(image.len().next_multiple_of(8), 0);
-        image.extend_from_slice(&index);
+        let mut image = tables_of_5_10(count, lead, STEXT);
         image.resize(image.len() + 9000, 0xee);
         image
     }
