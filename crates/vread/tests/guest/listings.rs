@@ -24,20 +24,20 @@ pub(crate) fn symbols_equal_kallsyms(guest: &Guest) {
     println!("{} symbols", ours.lines().count());
 }
 
+/// The lines of `text` in one order, without trailing blanks.
+pub(crate) fn sorted(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.trim_end().to_owned());
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
+
 /// V30 to V35: the same areas with the same sizes, flags, pages and callers. The order is left
 /// aside: in the guest it is that of its nodes.
 pub(crate) fn vmallocinfo_equals_the_guests_own(guest: &Guest) {
-    let sorted = |text: String| {
-        let mut lines: Vec<String> = text
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        lines.sort();
-        lines
-    };
     let (ours, theirs) = decided(
-        || sorted(vread_stdout(["vmallocinfo", &target(guest)])),
-        || sorted(guest.read_text("/proc/vmallocinfo").unwrap()),
+        || sorted(&vread_stdout(["vmallocinfo", &target(guest)])),
+        || sorted(&guest.read_text("/proc/vmallocinfo").unwrap()),
     );
     for line in &ours {
         assert!(theirs.contains(line), "only outside: {line}");

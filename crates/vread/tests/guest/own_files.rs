@@ -4,7 +4,7 @@ use std::process::Command;
 
 use vread_guests::Guest;
 
-use crate::listings::decided;
+use crate::listings::{decided, sorted};
 use crate::mounted::Mounted;
 use crate::program::{succeed, target, vread_stdout};
 
@@ -95,18 +95,9 @@ pub(crate) fn listing_mounted_files(guest: &Guest) {
             theirs.len()
         );
     }
-    let sorted = |text: Vec<u8>| {
-        let text = String::from_utf8(text).unwrap();
-        let mut lines: Vec<String> = text
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        lines.sort();
-        lines
-    };
     let (ours, theirs) = decided(
-        || sorted(cat("vmallocinfo")),
-        || sorted(guest.read("/proc/vmallocinfo").unwrap()),
+        || sorted(&String::from_utf8(cat("vmallocinfo")).unwrap()),
+        || sorted(&guest.read_text("/proc/vmallocinfo").unwrap()),
     );
     assert_same(&ours, &theirs);
     let (ours, theirs) = decided(
