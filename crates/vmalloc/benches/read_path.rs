@@ -10,14 +10,18 @@
     reason = "small numbers of the bench's own"
 )]
 
+mod frozen;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
-use vread_iov_iter::{Destination, IovIter, PageSource, Plain, Progress, SourceFailure};
-use vread_vmalloc::{Arena, FrameProvider, HeapFrames, VmapSpace, vread_iter};
+use vread_addr::{ByteLen, PageCount, VirtAddr};
+use vread_iov_iter::{IovIter, Plain};
+use vread_vmalloc::{Arena, HeapFrames, VmapSpace, vread_iter};
+
+use crate::frozen::{Frozen, window};
 
 const PAGE: u64 = 4096;
 const TURNS: usize = 201;
@@ -26,60 +30,6 @@ fn main() {
     scattered_pages();
     among_many();
     two_readers();
-}
-
-/// Frames full of bytes that nobody writes any more: a source without a lock of its own, as RAM is.
-struct Frozen {
-    frames: Vec<Box<[u8; 4096]>>,
-    taken: AtomicU64,
-}
-
-impl Frozen {
-    fn new(pages: u64) -> Self {
-        let frame = |n: u64| Box::new([(n % 251) as u8; 4096]);
-        Self {
-            frames: (0..pages).map(frame).collect(),
-            taken: AtomicU64::new(0),
-        }
-    }
-
-    /// An order without neighbours: a stride that shares no factor with a power of two.
-    fn scattered(&self, n: u64) -> u64 {
-        n * 1657 % self.frames.len() as u64
-    }
-}
-
-impl FrameProvider for Frozen {
-    fn total(&self) -> PageCount {
-        PageCount::new(self.frames.len() as u64)
-    }
-    fn alloc_frame(&self) -> Option<Pfn> {
-        let n = self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Pfn::new(self.scattered(n)))
-    }
-    fn free_frame(&self, _frame: Pfn) {}
-    fn write_frame(&self, _: Pfn, _: ByteLen, _: &[u8]) -> Result<(), SourceFailure> {
-        Err(SourceFailure::Gone)
-    }
-}
-
-impl<D: Destination> PageSource<D> for Frozen {
-    fn copy_run_to_iter_nofault(
-        &self,
-        start: PhysAddr,
-        len: ByteLen,
-        iter: &mut IovIter<'_, D>,
-    ) -> Progress {
-        // No two frames of an area are neighbours, so that a run is a page.
-        let frame = Pfn::containing(start).get() as usize;
-        let offset = start.page_offset().to_usize_clamped();
-        let page = &self.frames[frame][offset..offset + len.to_usize_clamped()];
-        Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(page))).or_dest_fault(len)
-    }
-}
-
-fn window(len: u64) -> VirtRange {
-    VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), ByteLen::new(len)).unwrap()
 }
 
 /// The medians, in nanoseconds a unit, of `count` units of each of `runs`, which take turns.

@@ -7,73 +7,21 @@
     reason = "small numbers of the bench's own"
 )]
 
-use std::cell::Cell;
+mod frozen;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
-use vread_iov_iter::{Destination, IovIter, PageSource, Plain, Progress, SourceFailure};
+use vread_addr::{ByteLen, PageCount, Pfn, VirtAddr};
+use vread_iov_iter::{IovIter, PageSource, Plain};
 use vread_vmalloc::{Arena, FrameProvider, HeapFrames, vread_iter};
+
+use crate::frozen::{Frozen, window};
 
 const PAGE: u64 = 4096;
 const SIZES: [u64; 3] = [16, 256, 4096];
 
 fn main() {
     divan::main();
-}
-
-/// Frames full of bytes that nobody writes any more: a source without a lock of its own, as RAM is.
-struct Frozen {
-    frames: Vec<Box<[u8; 4096]>>,
-    taken: Cell<u64>,
-}
-
-impl Frozen {
-    fn new(pages: u64) -> Self {
-        let frame = |n: u64| Box::new([u8::try_from(n % 251).unwrap(); 4096]);
-        Self {
-            frames: (0..pages).map(frame).collect(),
-            taken: Cell::new(0),
-        }
-    }
-
-    /// Frame numbers in an order without neighbours: a stride that shares no factor with a power of two.
-    fn scattered(&self, n: u64) -> u64 {
-        n * 1657 % ByteLen::from_usize(self.frames.len()).get()
-    }
-}
-
-impl FrameProvider for Frozen {
-    fn total(&self) -> PageCount {
-        PageCount::new(ByteLen::from_usize(self.frames.len()).get())
-    }
-    fn alloc_frame(&self) -> Option<Pfn> {
-        let n = self.taken.replace(self.taken.get() + 1);
-        Some(Pfn::new(self.scattered(n)))
-    }
-    fn free_frame(&self, _frame: Pfn) {}
-    fn write_frame(&self, _: Pfn, _: ByteLen, _: &[u8]) -> Result<(), SourceFailure> {
-        Err(SourceFailure::Gone)
-    }
-}
-
-impl<D: Destination> PageSource<D> for Frozen {
-    fn copy_run_to_iter_nofault(
-        &self,
-        start: PhysAddr,
-        len: ByteLen,
-        iter: &mut IovIter<'_, D>,
-    ) -> Progress {
-        // No two frames of an area are neighbours, so that a run is a page.
-        let frame = usize::try_from(Pfn::containing(start).get()).unwrap();
-        let offset = start.page_offset().to_usize_clamped();
-        let page = &self.frames[frame][offset..offset + len.to_usize_clamped()];
-        Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(page))).or_dest_fault(len)
-    }
-}
-
-fn window(len: u64) -> VirtRange {
-    VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), ByteLen::new(len)).unwrap()
 }
 
 /// An arena with one area of `pages` pages, whose frames are scattered.
