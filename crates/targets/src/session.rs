@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Glance, Target, TargetError};
 
-/// How often memory is glanced at while files are open.
+/// How often memory is glanced at.
 const GLANCE_EVERY: Duration = Duration::from_millis(50);
 /// A kernel whose clock ticked so lately runs.
 const RECENTLY: Duration = Duration::from_millis(150);
@@ -80,9 +80,7 @@ impl Session {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current)
     }
-}
 
-impl Session {
     fn has_just_ticked(&self) -> bool {
         let ticked = self.ticked.lock().unwrap_or_else(PoisonError::into_inner);
         ticked.is_some_and(|at| at.elapsed() < RECENTLY)
