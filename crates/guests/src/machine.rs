@@ -4,18 +4,16 @@ use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::{Backend, GuestConfig, Kaslr};
 use crate::error::GuestError;
 use crate::kernel::Kernel;
+use crate::poll::wait_until;
 use crate::program;
 use crate::runtime::Runtime;
 
 const QEMU: &str = "qemu-system-x86_64";
-
-/// Between two looks whether QEMU has ended.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Name of the port of the wire, on both ends. The virtual console is about 60 times as fast as an
 /// emulated serial port (25 MB/s against 0.42 MB/s under TCG) and never drops a byte.
@@ -88,14 +86,7 @@ impl Machine {
 
     /// Waits a moment for QEMU to end, since it closes its wires before it does; how it ended.
     pub(crate) fn end(&mut self, patience: Duration) -> Option<String> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let ended = self.ended();
-            if ended.is_some() || Instant::now() >= deadline {
-                return ended;
-            }
-            std::thread::sleep(PAUSE);
-        }
+        wait_until("QEMU to end", patience, || self.ended()).ok()
     }
 
     /// How QEMU ended, if it has.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vread_guests::{Backend, Guest, GuestConfig, GuestError, Kaslr, KernelRelease};
+use vread_guests::{Backend, Guest, GuestConfig, GuestError, Kaslr, KernelRelease, wait_until};
 
 use crate::VICTIM;
 
@@ -126,11 +126,10 @@ fn a_killed_test_leaves_no_qemu() {
     assert!(runs(pid));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    let deadline = Instant::now() + DEADLINE;
-    while runs(pid) {
-        assert!(Instant::now() < deadline, "QEMU {pid} outlives its test");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("QEMU to end with its test", DEADLINE, || {
+        (!runs(pid)).then_some(())
+    })
+    .unwrap();
     // Nobody was left to remove its folder, so the next guest does.
     assert!(Path::new(&runtime).exists());
     drop(Guest::boot(&GuestConfig::new(RELEASE)).unwrap());

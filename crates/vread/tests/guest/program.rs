@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use vread_guests::Guest;
+use vread_guests::{Guest, wait_until};
 
 /// Longer than anything here takes on an idle machine, by far.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -45,9 +45,5 @@ pub(crate) fn vread_stdout<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -
 
 /// Waits for `condition`, or fails saying what was waited for.
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < until, "waited {DEADLINE:?} for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_until(what, DEADLINE, || condition().then_some(())).unwrap();
 }
