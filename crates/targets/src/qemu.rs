@@ -7,6 +7,7 @@ mod paging;
 mod pause;
 mod process;
 mod qmp;
+mod register_words;
 pub(crate) mod registers;
 
 use std::path::{Path, PathBuf};

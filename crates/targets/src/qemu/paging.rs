@@ -3,7 +3,10 @@
 use vread_iov_iter::SourceFailure;
 use vread_linux::{CpuPaging, Kernel, PagingLevels};
 
-use crate::{TargetError, qemu::qmp::Qmp};
+use crate::{
+    TargetError,
+    qemu::{qmp::Qmp, register_words::RegisterWords},
+};
 
 /// `CR0.PG`: paging is on.
 const PAGING: u64 = 1 << 31;
@@ -52,30 +55,22 @@ pub(crate) fn of_first_cpu(qmp: &mut Qmp) -> Result<CpuWord, TargetError> {
 }
 
 fn parse(text: &str) -> Option<CpuWord> {
+    let words = RegisterWords::of(text);
     let (cr0, cr4, efer) = (
-        register(text, "CR0")?,
-        register(text, "CR4")?,
-        register(text, "EFER")?,
+        words.value("CR0")?,
+        words.value("CR4")?,
+        words.value("EFER")?,
     );
     if cr0 & PAGING == 0 || efer & LONG_MODE == 0 {
         return Some(CpuWord::NoKernel);
     }
     Some(CpuWord::Paging(CpuPaging {
-        cr3: register(text, "CR3")?,
+        cr3: words.value("CR3")?,
         levels: match cr4 & LA57 {
             0 => PagingLevels::Four,
             _ => PagingLevels::Five,
         },
     }))
-}
-
-/// The value of ` NAME=hex`.
-fn register(text: &str, name: &str) -> Option<u64> {
-    let words = text.split_ascii_whitespace();
-    let value = words
-        .filter_map(|word| word.split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))?;
-    u64::from_str_radix(value, 16).ok()
 }
 
 #[cfg(test)]

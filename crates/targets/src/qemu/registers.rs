@@ -9,7 +9,7 @@ use vread_kcore::X86_64Registers;
 
 use crate::{
     QemuGuest, TargetError,
-    qemu::{process, qmp::Qmp},
+    qemu::{process, qmp::Qmp, register_words::RegisterWords},
 };
 
 /// How long QEMU may take to greet us. Whoever opens a file waits for it, and does without registers
@@ -79,12 +79,8 @@ fn parse(text: &str) -> Vec<Processor> {
     processors
 }
 
-/// Words such as `RAX=0000000000000001`, `R8 =0000000000000000` and, with the base as the next word,
-/// `CS =0010 0000000000000000 ffffffff 00af9b00` or `GDT=     fffffe0000001000 0000007f`.
 fn parse_processor(index: u32, text: &str) -> Option<Processor> {
-    // Padding stands before the sign or behind it.
-    let text = text.replace(" =", "=");
-    let words = Words(text.split_whitespace().collect());
+    let words = RegisterWords::of(text);
     let registers = X86_64Registers {
         r15: words.upper("R15"),
         r14: words.upper("R14"),
@@ -118,47 +114,6 @@ fn parse_processor(index: u32, text: &str) -> Option<Processor> {
         registers,
         descriptor_table: VirtAddr::new(words.base("GDT")?),
     })
-}
-
-/// The words of one processor. There are few enough to look through them for each register.
-struct Words<'t>(Vec<&'t str>);
-
-impl Words<'_> {
-    /// The number behind `name=`.
-    fn value(&self, name: &str) -> Option<u64> {
-        let (_, number) = self.find(name)?;
-        hexadecimal(number)
-    }
-
-    /// A register by its name in 64-bit code, or in 32-bit code, of which only the lower half counts.
-    fn general(&self, name: &str, name_in_32_bit_code: &str) -> Option<u64> {
-        self.value(name).or_else(|| self.value(name_in_32_bit_code))
-    }
-
-    /// A register that is not shown in 32-bit code, where it has no meaning.
-    fn upper(&self, name: &str) -> u64 {
-        self.value(name).unwrap_or_default()
-    }
-
-    /// The base of a segment or a table: the word behind.
-    fn base(&self, name: &str) -> Option<u64> {
-        let (at, _) = self.find(name)?;
-        hexadecimal(self.0.get(at.checked_add(1)?)?)
-    }
-
-    fn find(&self, name: &str) -> Option<(usize, &str)> {
-        let numbers = self.0.iter().map(|word| {
-            let (key, number) = word.split_once('=')?;
-            (key == name).then_some(number)
-        });
-        let found = numbers.enumerate();
-        found.filter_map(|(at, number)| Some((at, number?))).next()
-    }
-}
-
-fn hexadecimal(digits: &str) -> Option<u64> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(digits, 16).ok().filter(|_| plain)
 }
 
 #[cfg(test)]
