@@ -50,4 +50,4 @@ mod vmlinux;
 pub use error::{VmlinuxError, Warning};
 pub use form::AddressForm;
 pub use known::written_type;
-pub use vmlinux::{Variable, Vmlinux};
+pub use vmlinux::Vmlinux;

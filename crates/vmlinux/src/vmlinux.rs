@@ -1,14 +1,11 @@
 use std::io::Write;
 
-use vread_addr::VirtAddr;
-use vread_linux::btf::TypeId;
 use vread_linux::{Kernel, Symbols};
 
 use crate::elf::Contents;
 use crate::form::{AddressForm, Relocation};
 use crate::sections::{self, Section};
 use crate::symbols::{self, ElfSymbol};
-use crate::typed::{self, VariableType};
 use crate::{VmlinuxError, Warning, dwarf};
 
 /// What a kernel's memory says about the file that it was made from, ready to be written.
@@ -18,17 +15,6 @@ use crate::{VmlinuxError, Warning, dwarf};
 pub struct Vmlinux<'k> {
     kernel: &'k Kernel,
     symbols: Symbols<'k>,
-}
-
-/// A variable whose type is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    /// Its name, made printable.
-    pub name: String,
-    /// Where it lies now.
-    pub addr: VirtAddr,
-    /// Its type, in the kernel's BTF.
-    pub of: TypeId,
 }
 
 /// What a file of one form has in it.
@@ -47,32 +33,6 @@ impl<'k> Vmlinux<'k> {
     pub fn recover(kernel: &'k Kernel) -> Result<Self, VmlinuxError> {
         let symbols = kernel.symbols().map_err(VmlinuxError::Symbols)?;
         Ok(Self { kernel, symbols })
-    }
-
-    /// The variables of the image whose type is one of BTF's: those that BTF knows (per-CPU ones), and
-    /// well-known ones that it does not. Those whose type BTF has no number for, such as an array that
-    /// nothing else is, are not among them. None for a kernel without BTF.
-    #[must_use]
-    pub fn variables(&self) -> Vec<Variable> {
-        let Some(btf) = self.kernel.btf() else {
-            return Vec::new();
-        };
-        let layout = self.layout(AddressForm::LinkTime);
-        let variables = typed::variables(
-            btf,
-            self.kernel.release(),
-            &layout.sections,
-            &layout.symbols,
-        );
-        let of_btf = variables.into_iter().filter_map(|(symbol, of)| match of {
-            VariableType::Btf(of) => Some(Variable {
-                name: symbol.name.clone(),
-                addr: symbol.addr,
-                of,
-            }),
-            VariableType::Notation(_) => None,
-        });
-        of_btf.collect()
     }
 
     /// Writes the file with addresses of one form, from its first byte to its last, and returns what it
