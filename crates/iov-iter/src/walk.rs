@@ -31,50 +31,66 @@ impl<M: Segment<Dir>, Dir> IovIter<'_, M, Dir> {
     #[inline]
     pub fn walk(&mut self, len: usize, mut step: impl FnMut(Piece<'_, M>) -> usize) -> usize {
         let want = len.min(self.count);
+        // By far the most walks, often a page at a time.
+        if let Backing::Ubuf(segment) = &mut self.backing {
+            if want == 0 {
+                return 0;
+            }
+            let did = step(Piece {
+                segment,
+                at: self.offset,
+                done: 0,
+                len: want,
+            });
+            let did = did.min(want);
+            // WRAP: no more than is left of a segment.
+            self.offset = self.offset.wrapping_add(did);
+            self.count = self.count.wrapping_sub(did);
+            return did;
+        }
+        // Not in line, so that the way above stays short.
         let done = match &mut self.backing {
-            Backing::Ubuf(segment) if want > 0 => {
-                let did = step(Piece {
-                    segment,
-                    at: self.offset,
-                    done: 0,
-                    len: want,
-                });
-                let did = did.min(want);
-                self.offset = self.offset.saturating_add(did);
-                did
-            }
-            Backing::Ubuf(_) => 0,
-            Backing::Iovec(segments) | Backing::Kvec(segments) => {
-                let mut done = 0_usize;
-                while done < want {
-                    let Some(segment) = segments.get_mut(self.index) else {
-                        break;
-                    };
-                    let room = segment.byte_len().saturating_sub(self.offset);
-                    let len = room.min(want.saturating_sub(done));
-                    if len > 0 {
-                        let did = step(Piece {
-                            segment,
-                            at: self.offset,
-                            done,
-                            len,
-                        });
-                        let did = did.min(len);
-                        done = done.saturating_add(did);
-                        self.offset = self.offset.saturating_add(did);
-                        if did < room {
-                            break;
-                        }
-                    }
-                    self.index = self.index.saturating_add(1);
-                    self.offset = 0;
-                }
-                done
-            }
-            // Not in line: the way of a read is one of those above.
+            Backing::Iovec(_) | Backing::Kvec(_) => self.walk_segments(want, &mut step),
             _ => self.walk_pages(want, &mut step),
         };
         self.count = self.count.saturating_sub(done);
+        done
+    }
+
+    /// The walk over one segment after another.
+    #[inline(never)]
+    fn walk_segments(
+        &mut self,
+        want: usize,
+        step: &mut impl FnMut(Piece<'_, M>) -> usize,
+    ) -> usize {
+        let (Backing::Iovec(segments) | Backing::Kvec(segments)) = &mut self.backing else {
+            return 0;
+        };
+        let mut done = 0_usize;
+        while done < want {
+            let Some(segment) = segments.get_mut(self.index) else {
+                break;
+            };
+            let room = segment.byte_len().saturating_sub(self.offset);
+            let len = room.min(want.saturating_sub(done));
+            if len > 0 {
+                let did = step(Piece {
+                    segment,
+                    at: self.offset,
+                    done,
+                    len,
+                });
+                let did = did.min(len);
+                done = done.saturating_add(did);
+                self.offset = self.offset.saturating_add(did);
+                if did < room {
+                    break;
+                }
+            }
+            self.index = self.index.saturating_add(1);
+            self.offset = 0;
+        }
         done
     }
 
