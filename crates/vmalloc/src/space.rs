@@ -1,3 +1,4 @@
+use core::iter;
 use core::ops::Deref;
 
 use vread_addr::{ByteLen, PhysAddr, VirtAddr};
@@ -41,6 +42,24 @@ pub trait VmapSpace {
     /// [`SourceFailure`] where the page tables as a whole can no longer be read.
     #[doc(alias = "vmalloc_to_page")]
     fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure>;
+
+    /// The runs that follow one another from `addr` on, of at most `max` bytes (at least 1) each: what
+    /// [`vmalloc_to_run`](Self::vmalloc_to_run) would say at each, for those that can tell it without a walk
+    /// from the root. It may end early; none at all means that nothing is mapped in the page of `addr`. What is
+    /// said behind `max` bytes in all has no meaning.
+    ///
+    /// Each is looked up when it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As for `vmalloc_to_run`, in place of the run that could not be read; no more is asked for then.
+    fn vmalloc_to_runs(
+        &self,
+        addr: VirtAddr,
+        max: ByteLen,
+    ) -> impl Iterator<Item = Result<PageRun, SourceFailure>> {
+        iter::once_with(move || self.vmalloc_to_run(addr, max))
+    }
 }
 
 /// What is mapped at an address, and for how many bytes that holds.

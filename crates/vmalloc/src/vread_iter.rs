@@ -1,4 +1,4 @@
-use vread_addr::{ByteLen, VirtAddr};
+use vread_addr::{ByteLen, PAGE_SIZE, VirtAddr};
 use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
 
 use crate::{AreaContent, PageRun, VmapArea, VmapSpace};
@@ -97,8 +97,8 @@ impl<D: Destination> Reading<'_, '_, D> {
     }
 
     fn zeros(&mut self, len: ByteLen) {
-        let done = self.iter.zero_nofault(len.to_usize_clamped());
-        self.step(Progress::zeroed(ByteLen::from_usize(done)).or_dest_fault(len));
+        let step = zeros(self.iter, len);
+        self.step(step);
     }
 
     /// One area's turn, with the area held: `before` zeros, then what it has (R7 to R16). Nothing of
@@ -125,15 +125,53 @@ impl<D: Destination> Reading<'_, '_, D> {
                 self.zeros(rest);
                 continue;
             }
-            match space.vmalloc_to_run(self.addr, rest) {
-                Ok(PageRun::Mapped { phys, len }) if !len.is_zero() => {
-                    let len = len.min(rest);
-                    let step = space.copy_run_to_iter_nofault(phys, len, self.iter);
-                    self.step(step.or_dest_fault(len));
-                }
-                Ok(run) => self.zeros(run.len().max(ByteLen::new(1)).min(rest)),
-                Err(failure) => self.step(Progress::failed(failure)),
+            let runs = self.runs(space, rest);
+            self.step(runs);
+            // The read must end, whatever the space says.
+            if runs == Progress::default() {
+                let page = PAGE_SIZE.saturating_sub(self.addr.page_offset());
+                self.zeros(page.min(rest));
             }
         }
     }
+
+    /// What is mapped behind the cursor, `rest` bytes at most. The cursor stays.
+    #[inline]
+    fn runs<S>(&mut self, space: &S, rest: ByteLen) -> Progress
+    where
+        S: VmapSpace + PageSource<D>,
+    {
+        // As little as can be beside the copy of a page: every step shows.
+        let mut left = rest;
+        for run in space.vmalloc_to_runs(self.addr, rest) {
+            let so_far = Progress::copied(rest.saturating_sub(left));
+            let run = match run {
+                Ok(run) => run,
+                Err(failure) => return so_far.then(Progress::failed(failure)),
+            };
+            let (len, behind) = match left.checked_sub(run.len()) {
+                Some(behind) => (run.len(), behind),
+                None => (left, ByteLen::ZERO),
+            };
+            let step = match run {
+                PageRun::Mapped { phys, .. } => {
+                    space.copy_run_to_iter_nofault(phys, len, self.iter)
+                }
+                PageRun::Hole { .. } => zeros(self.iter, len),
+            };
+            if step.copied < len || len.is_zero() {
+                return so_far.then(step.or_dest_fault(len));
+            }
+            left = behind;
+            if left.is_zero() {
+                break;
+            }
+        }
+        Progress::copied(rest.saturating_sub(left))
+    }
+}
+
+fn zeros<D: Destination>(iter: &mut IovIter<'_, D>, len: ByteLen) -> Progress {
+    let done = iter.zero_nofault(len.to_usize_clamped());
+    Progress::zeroed(ByteLen::from_usize(done)).or_dest_fault(len)
 }

@@ -304,10 +304,12 @@ proptest! {
         schedule in prop::collection::vec(any::<u64>(), 0..12),
         piece in any::<bool>(),
         longest_run in prop_oneof![Just(None), Just(Some(1)), (1..5000_u64).prop_map(Some)],
+        runs_at_once in prop::option::of(0..5_u64),
     ) {
         let (model, readable) = build(&areas);
         // Runs of a byte are slow and rare.
         model.longest_run.set(longest_run.filter(|run| *run > 1 || segments.len() < 3));
+        model.runs_at_once.set(runs_at_once);
         let total: usize = segments.iter().sum();
         let space = UserSpace::new(&[1000; 36], 0xa5)
             .schedule(&schedule)

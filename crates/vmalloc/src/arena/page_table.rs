@@ -19,21 +19,24 @@ const INDEX_MASK: u64 = (1 << FANOUT_BITS) - 1;
 /// that area's lock.
 pub(super) struct PageTable {
     base: VirtAddr,
-    levels: u32,
+    /// The last page that the root has room for.
+    last: u64,
     root: Table,
+    /// How far a page's number is shifted to index the root. Every level below takes [`FANOUT_BITS`] off.
+    shift: u32,
 }
 
 enum Table {
-    Inner(Box<[Once<Table>]>),
+    Inner(Box<[Once<Table>; FANOUT]>),
     /// 0 for nothing mapped, else the frame's number plus one.
-    Leaf(Box<[AtomicU64]>),
+    Leaf(Box<[AtomicU64; FANOUT]>),
 }
 
 impl Table {
-    fn new(level: u32) -> Self {
-        match level {
-            0 => Self::Leaf((0..FANOUT).map(|_| AtomicU64::new(0)).collect()),
-            _ => Self::Inner((0..FANOUT).map(|_| Once::new()).collect()),
+    fn new(shift: u32) -> Self {
+        match shift {
+            0 => Self::Leaf(Box::new(core::array::from_fn(|_| AtomicU64::new(0)))),
+            _ => Self::Inner(Box::new(core::array::from_fn(|_| Once::new()))),
         }
     }
 }
@@ -43,55 +46,38 @@ impl PageTable {
     pub(super) fn new(base: VirtAddr, len: ByteLen) -> Self {
         let pages = len.get().div_ceil(PAGE_SIZE.get());
         let bits = u64::BITS.saturating_sub(pages.saturating_sub(1).leading_zeros());
-        let levels = bits.div_ceil(FANOUT_BITS).max(1);
+        let above = bits.div_ceil(FANOUT_BITS).max(1).saturating_sub(1);
+        let shift = above.saturating_mul(FANOUT_BITS);
+        let beyond = INDEX_MASK.checked_shl(shift).unwrap_or(0);
         Self {
             base,
-            levels,
-            root: Table::new(levels.saturating_sub(1)),
+            last: beyond | 1_u64.wrapping_shl(shift).wrapping_sub(1),
+            root: Table::new(shift),
+            shift,
         }
     }
 
     /// What is mapped at `addr`, a run of at most `max` bytes that ends with this leaf table at the
     /// latest (V27).
+    #[inline]
     pub(super) fn run(&self, addr: VirtAddr, max: ByteLen) -> PageRun {
         let first = PAGE_SIZE.saturating_sub(addr.page_offset());
-        let hole = PageRun::Hole {
+        let no_table = PageRun::Hole {
             len: first.min(max),
         };
-        let Some(page) = self.page_index(addr) else {
-            return hole;
-        };
-        let Some(leaf) = self.leaf(page) else {
-            return hole;
-        };
-        let mut entries = leaf
-            .iter()
-            .skip(slot(page))
-            .map(|entry| entry.load(Ordering::Acquire));
-        let Some(start) = entries.next() else {
-            return hole;
-        };
-        let mut len = first;
-        let mut next = start;
-        for entry in entries {
-            next = match start {
-                0 => 0,
-                // WRAP: frame numbers stay far below 2^64.
-                _ => next.wrapping_add(1),
-            };
-            if len >= max || entry != next {
-                break;
-            }
-            len = len.saturating_add(PAGE_SIZE);
-        }
-        let len = len.min(max);
-        let phys = start
-            .checked_sub(1)
-            .and_then(|frame| Pfn::new(frame).checked_start())
-            .and_then(|frame| frame.checked_add(addr.page_offset()));
-        match phys {
-            Some(phys) => PageRun::Mapped { phys, len },
-            None => PageRun::Hole { len },
+        self.runs(addr, max).next().unwrap_or(no_table)
+    }
+
+    /// The runs from `addr` on, of at most `max` bytes each, until this leaf table ends; none where there is no
+    /// table.
+    #[inline]
+    pub(super) fn runs(&self, addr: VirtAddr, max: ByteLen) -> Runs<'_> {
+        let page = self.page_index(addr);
+        let leaf = page.and_then(|page| self.leaf(page)?.get(slot(page)..));
+        Runs {
+            entries: leaf.unwrap_or_default(),
+            offset: addr.page_offset(),
+            max,
         }
     }
 
@@ -108,10 +94,9 @@ impl PageTable {
             return;
         };
         let mut table = &self.root;
-        let mut level = self.levels;
+        let mut shift = self.shift;
         // Once a level, and a leaf is at the bottom.
         loop {
-            level = level.saturating_sub(1);
             match table {
                 Table::Leaf(entries) => {
                     if let Some(entry) = entries.get(slot(page)) {
@@ -121,10 +106,11 @@ impl PageTable {
                     return;
                 }
                 Table::Inner(tables) => {
-                    let Some(inner) = tables.get(slot(upper(page, level))) else {
+                    let Some(inner) = tables.get(slot(page.wrapping_shr(shift))) else {
                         return;
                     };
-                    table = inner.call_once(|| Table::new(level.saturating_sub(1)));
+                    shift = shift.saturating_sub(FANOUT_BITS);
+                    table = inner.call_once(|| Table::new(shift));
                 }
             }
         }
@@ -140,31 +126,90 @@ impl PageTable {
         }
     }
 
+    #[inline]
     fn page_index(&self, addr: VirtAddr) -> Option<u64> {
         let offset = addr.checked_offset_from(self.base)?;
         let page = offset.get() >> PAGE_SHIFT;
-        (upper(page, self.levels) == 0).then_some(page)
+        (page <= self.last).then_some(page)
     }
 
-    fn leaf(&self, page: u64) -> Option<&[AtomicU64]> {
+    #[inline]
+    fn leaf(&self, page: u64) -> Option<&[AtomicU64; FANOUT]> {
         let mut table = &self.root;
-        let mut level = self.levels;
+        let mut shift = self.shift;
         loop {
-            level = level.saturating_sub(1);
             match table {
                 Table::Leaf(entries) => return Some(entries),
-                Table::Inner(tables) => table = tables.get(slot(upper(page, level)))?.get()?,
+                // WRAP: shifts are below 64, and leaves are below shift 0.
+                Table::Inner(tables) => {
+                    table = tables.get(slot(page.wrapping_shr(shift)))?.get()?;
+                    shift = shift.wrapping_sub(FANOUT_BITS);
+                }
             }
         }
     }
 }
 
-/// The part of a page's index that selects tables at `level` and above.
-fn upper(page: u64, level: u32) -> u64 {
-    page.checked_shr(level.saturating_mul(FANOUT_BITS))
-        .unwrap_or(0)
+/// The runs of a leaf table, looked up one by one.
+pub(super) struct Runs<'a> {
+    /// Those of the pages to come.
+    entries: &'a [AtomicU64],
+    /// Where in the first of them the next byte lies.
+    offset: ByteLen,
+    /// How long a run may be.
+    max: ByteLen,
 }
 
+impl Iterator for Runs<'_> {
+    type Item = PageRun;
+
+    #[inline]
+    fn next(&mut self) -> Option<PageRun> {
+        let (first, rest) = self.entries.split_first()?;
+        let start = first.load(Ordering::Acquire);
+        self.entries = rest;
+        let first_len = PAGE_SIZE.saturating_sub(self.offset);
+        let phys = start
+            .checked_sub(1)
+            .and_then(|frame| Pfn::new(frame).checked_start())
+            .and_then(|frame| frame.checked_add(self.offset));
+        self.offset = ByteLen::ZERO;
+        Some(match phys {
+            Some(phys) => {
+                let len = self.lengthen(first_len, start, 1);
+                PageRun::Mapped { phys, len }
+            }
+            None => {
+                let len = self.lengthen(first_len, start, 0);
+                PageRun::Hole { len }
+            }
+        })
+    }
+}
+
+impl Runs<'_> {
+    /// Adds the pages whose entries follow on `entry` in steps of `step` to a run of `len` bytes so far.
+    #[inline]
+    fn lengthen(&mut self, len: ByteLen, entry: u64, step: u64) -> ByteLen {
+        let mut len = len;
+        let mut next = entry;
+        while len < self.max
+            && let Some((entry, behind)) = self.entries.split_first()
+        {
+            // WRAP: frame numbers stay far below 2^64.
+            next = next.wrapping_add(step);
+            if entry.load(Ordering::Acquire) != next {
+                break;
+            }
+            len = len.saturating_add(PAGE_SIZE);
+            self.entries = behind;
+        }
+        len.min(self.max)
+    }
+}
+
+/// Where in a table the entry is whose number ends in `index`.
+#[inline]
 fn slot(index: u64) -> usize {
     usize::try_from(index & INDEX_MASK).unwrap_or(0)
 }

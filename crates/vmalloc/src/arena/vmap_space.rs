@@ -20,12 +20,23 @@ impl<P: FrameProvider, R: RawRwLock> VmapSpace for Arena<P, R> {
         Ok(self.index.find_exceeding(addr, within))
     }
 
+    #[inline]
     fn vmalloc_to_run(&self, addr: VirtAddr, max: ByteLen) -> Result<PageRun, SourceFailure> {
         Ok(self.table.run(addr, max))
+    }
+
+    #[inline]
+    fn vmalloc_to_runs(
+        &self,
+        addr: VirtAddr,
+        max: ByteLen,
+    ) -> impl Iterator<Item = Result<PageRun, SourceFailure>> {
+        self.table.runs(addr, max).map(Ok)
     }
 }
 
 impl<D: Destination, P: PageSource<D>, R> PageSource<D> for Arena<P, R> {
+    #[inline]
     fn copy_run_to_iter_nofault(
         &self,
         start: PhysAddr,

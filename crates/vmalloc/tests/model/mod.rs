@@ -41,6 +41,8 @@ pub struct Model {
     pub failure: Cell<Option<SourceFailure>>,
     /// The longest run that is handed out.
     pub longest_run: Cell<Option<u64>>,
+    /// How many runs are handed out at once, if not one; for 0, none where nothing is mapped.
+    pub runs_at_once: Cell<Option<u64>>,
 }
 
 impl Model {
@@ -158,6 +160,24 @@ impl VmapSpace for Model {
                 len,
             },
             None => PageRun::Hole { len },
+        })
+    }
+
+    fn vmalloc_to_runs(
+        &self,
+        addr: VirtAddr,
+        max: ByteLen,
+    ) -> impl Iterator<Item = Result<PageRun, SourceFailure>> {
+        let page = addr.page_start().get();
+        let count = match self.runs_at_once.get() {
+            Some(0) => u64::from(self.pages.borrow().contains_key(&page)),
+            runs => runs.unwrap_or(1),
+        };
+        let mut at = addr;
+        (0..count).map(move |_| {
+            let run = self.vmalloc_to_run(at, max)?;
+            at = at.wrapping_add(run.len());
+            Ok(run)
         })
     }
 }
