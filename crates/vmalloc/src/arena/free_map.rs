@@ -211,14 +211,17 @@ impl Span {
         };
         let child_pages = pages_of(child_level);
         let mut changed = false;
-        for (first, span) in starts(child_pages).zip(spans.iter_mut()) {
-            let low = start.max(first).saturating_sub(first);
-            let high = end.saturating_sub(first).min(child_pages);
-            if low < high {
-                let free = span.free;
-                span.mark(child_level, low, high, mark);
-                changed |= span.free != free;
+        let (child, in_child) = child_of(level, start);
+        let first = start.saturating_sub(in_child);
+        let firsts = core::iter::successors(Some(first), |first| first.checked_add(child_pages));
+        for (span, first) in spans.iter_mut().skip(child).zip(firsts) {
+            if first >= end {
+                break;
             }
+            let free = span.free;
+            let high = end.saturating_sub(first).min(child_pages);
+            span.mark(child_level, start.saturating_sub(first), high, mark);
+            changed |= span.free != free;
         }
         if changed {
             self.free = Free::of_spans(spans, child_pages);
@@ -396,10 +399,14 @@ impl Mark {
     }
 }
 
+/// The pages of a span at `level`, as a power of two.
+fn page_bits(level: u32) -> u32 {
+    level.saturating_mul(FANOUT_BITS).saturating_add(WORD_BITS)
+}
+
 /// The pages of a span at `level`.
 fn pages_of(level: u32) -> u64 {
-    let bits = level.saturating_mul(FANOUT_BITS).saturating_add(WORD_BITS);
-    1_u64.checked_shl(bits).unwrap_or(u64::MAX)
+    1_u64.checked_shl(page_bits(level)).unwrap_or(u64::MAX)
 }
 
 /// The first page of each child.
@@ -409,10 +416,10 @@ fn starts(child_pages: u64) -> impl Iterator<Item = u64> {
 
 /// Which child of a span at `level` has `page`, and which of its pages that is.
 fn child_of(level: u32, page: u64) -> (usize, u64) {
-    let child_pages = pages_of(level.saturating_sub(1));
-    let child = page.checked_div(child_pages).unwrap_or(0);
-    let page = page.checked_rem(child_pages).unwrap_or(0);
-    (usize::try_from(child).unwrap_or(usize::MAX), page)
+    let bits = page_bits(level.saturating_sub(1));
+    let child = page.checked_shr(bits).unwrap_or(0);
+    let in_child = page & !bits_from(bits.into());
+    (usize::try_from(child).unwrap_or(usize::MAX), in_child)
 }
 
 /// The bits from `page` on; none from the end of the word on.
