@@ -324,7 +324,23 @@ impl Model {
                 let addr = VirtAddr::new(BASE + at);
                 let (bytes, _progress) = read(&self.arena, addr, len);
                 assert!(bytes == self.expected(addr, len), "{addr} {len:#x}");
+                self.check_find(addr);
             }
+        }
+    }
+
+    /// An area is found by any of its addresses, and by no other.
+    fn check_find(&self, addr: VirtAddr) {
+        let found = self.arena.find_vmap_area(addr);
+        let mut all = self.arena.areas().into_iter().map(|area| area.range);
+        assert_eq!(found, all.find(|range| range.contains(addr)), "{addr}");
+        let mut live = self.live.iter();
+        let live = live.find_map(|(start, live)| {
+            let extent = Self::extent(*start, live);
+            extent.contains(addr).then_some(extent)
+        });
+        if let Some(extent) = live {
+            assert!(found.is_some_and(|found| found.contains_range(&extent)));
         }
     }
 

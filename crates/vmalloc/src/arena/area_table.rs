@@ -12,14 +12,21 @@ const FANOUT_BITS: u32 = if cfg!(loom) { 2 } else { 9 };
 const FANOUT: usize = 1 << FANOUT_BITS;
 const INDEX_MASK: u64 = (1 << FANOUT_BITS) - 1;
 
-const WORD_BITS: usize = 64;
-const WORDS: usize = FANOUT.div_ceil(WORD_BITS);
+/// How many children a word tells of. The bits of its lower half say which of them lead to areas, in a leaf at
+/// which one starts; those of its upper half at which one ends that starts in this word, too. So one load shows
+/// such an area whole, as it was at one instant.
+const WORD_BITS: u32 = if cfg!(loom) { FANOUT_BITS } else { 5 };
+const WORD_CHILDREN: usize = 1 << WORD_BITS;
+const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
+const WORDS: usize = FANOUT.div_ceil(WORD_CHILDREN);
+const STARTS: u64 = 0xffff_ffff;
+const ENDS_SHIFT: u32 = 32;
 
-/// Which areas there are, by the page at which they start: a radix tree that is searched without a lock.
+/// Which areas there are, by the pages at which they start and end: a radix tree that is searched without a lock.
 ///
 /// Every node has a bit for each child that leads to an area, so that a search touches a line or two a
-/// level, however many areas there are. The slots of a node lie beside its bits, so that a search waits for
-/// both at once; all that is above them stays in a cache. Nodes are
+/// level, however many areas there are. The bits lie apart from the slots: those of a million areas stay in a
+/// cache, and whoever wants to know of an area no more than where it is waits for no memory. Nodes are
 /// made on first use and kept: what readers walk never goes away, and takes a 256th of the space around
 /// the areas that ever were.
 ///
@@ -27,25 +34,38 @@ const WORDS: usize = FANOUT.div_ceil(WORD_BITS);
 pub(super) struct AreaTable<R> {
     base: VirtAddr,
     pages: u64,
-    root: Box<Node<R>>,
+    root: Node<R>,
     /// How far a page's number is shifted to index the root. Every level below takes [`FANOUT_BITS`] off.
     shift: u32,
 }
 
-struct Node<R> {
-    /// Which children lead to a listed area. While `unlist` is at work, one may lead to none.
-    listed: [AtomicU64; WORDS],
-    below: Below<R>,
+enum Node<R> {
+    Inner(Box<Inner<R>>),
+    Leaf(Box<Leaf<R>>),
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a slot has 32 bytes with every lock of a word, so that both are of one size"
-)]
-enum Below<R> {
-    Nodes([Once<Box<Node<R>>>; FANOUT]),
+struct Inner<R> {
+    /// Which children lead to a listed area. While `unlist` is at work, one may lead to none.
+    bits: Bits,
+    nodes: [Once<Node<R>>; FANOUT],
+}
+
+struct Leaf<R> {
+    /// At which pages a listed area starts, and at which one ends.
+    bits: Bits,
     /// One for two pages: the smallest area has a page and a guard page, or more pages.
-    Slots([Slot<R>; FANOUT / 2]),
+    slots: Box<[Slot<R>; FANOUT / 2]>,
+}
+
+/// The bits of a node's children.
+struct Bits([AtomicU64; WORDS]);
+
+/// A listed area that may have the address that was asked for.
+pub(super) struct Around<'a, R> {
+    pub(super) start: VirtAddr,
+    /// Where it ends, where that is known without a look at its slot: then it has the address.
+    pub(super) end: Option<VirtAddr>,
+    pub(super) slot: &'a Slot<R>,
 }
 
 /// Which way a search goes on.
@@ -65,7 +85,7 @@ impl<R: RawRwLock> AreaTable<R> {
         Self {
             base: window.start(),
             pages,
-            root: Box::new(Node::new(shift)),
+            root: Node::new(shift),
             shift,
         }
     }
@@ -73,53 +93,68 @@ impl<R: RawRwLock> AreaTable<R> {
     /// The slot for an area that starts at `start`, a page of the window; made where it is not yet.
     pub(super) fn make_slot(&self, start: VirtAddr) -> Option<&Slot<R>> {
         let page = self.page_of(start)?;
-        let mut node = self.root.as_ref();
+        let mut node = &self.root;
         let mut shift = self.shift;
         loop {
-            match &node.below {
-                Below::Slots(slots) => return slots.get(index(page, shift) / 2),
-                Below::Nodes(nodes) => {
-                    let child = nodes.get(index(page, shift))?;
+            match node {
+                Node::Leaf(leaf) => return leaf.slots.get(index(page, shift) / 2),
+                Node::Inner(inner) => {
+                    let child = inner.nodes.get(index(page, shift))?;
                     shift = shift.saturating_sub(FANOUT_BITS);
-                    node = child.call_once(|| Box::new(Node::new(shift)));
+                    node = child.call_once(|| Node::new(shift));
                 }
             }
         }
     }
 
-    /// Shows the area that starts at `start`, whose slot is made and filled, to searches.
-    pub(super) fn list(&self, start: VirtAddr) {
-        let Some(page) = self.page_of(start) else {
+    /// Shows the area of `range`, whose slot is made and filled, to searches.
+    pub(super) fn list(&self, range: VirtRange) {
+        let Some(page) = self.page_of(range.start()) else {
             return;
         };
-        let mut node = self.root.as_ref();
+        let mut node = &self.root;
         let mut shift = self.shift;
         loop {
             let index = index(page, shift);
-            if let Some(word) = node.listed.get(index / WORD_BITS) {
-                word.fetch_or(bit(index), Ordering::AcqRel);
-            }
-            match node.child(index) {
-                Some(child) => node = child,
-                None => return,
+            match node {
+                Node::Leaf(leaf) => return leaf.bits.set(index, area_bits(page, range)),
+                Node::Inner(inner) => {
+                    inner.bits.set(index, bit(index));
+                    match inner.child(index) {
+                        Some(child) => node = child,
+                        None => return,
+                    }
+                }
             }
             shift = shift.saturating_sub(FANOUT_BITS);
         }
     }
 
     /// Hides it again.
-    pub(super) fn unlist(&self, start: VirtAddr) {
-        if let Some(page) = self.page_of(start) {
-            let _others = self.root.unlist(page, self.shift);
+    pub(super) fn unlist(&self, range: VirtRange) {
+        if let Some(page) = self.page_of(range.start()) {
+            let _others = self.root.unlist(page, self.shift, area_bits(page, range));
         }
     }
 
-    /// The last area that starts at or below `addr`: its start and its slot.
+    /// The last area that starts at or below `addr`, unless it is known to end there, too.
     #[inline]
-    pub(super) fn last_at_or_below(&self, addr: VirtAddr) -> Option<(VirtAddr, &Slot<R>)> {
+    pub(super) fn around(&self, addr: VirtAddr) -> Option<Around<'_, R>> {
         let offset = addr.checked_offset_from(self.base)?;
-        let page = (offset.get() >> PAGE_SHIFT).min(self.pages.checked_sub(1)?);
-        self.search(page, Toward::Lower)
+        let page = Some(offset.get() >> PAGE_SHIFT).filter(|page| *page < self.pages)?;
+        if let Some(leaf) = self.leaf(page)
+            && let Some((first, behind)) = leaf.bits.area_before(page)
+        {
+            let slot = leaf.slots.get(index(first, 0) / 2)?;
+            return (page < behind).then(|| Around {
+                start: self.addr_of(first),
+                end: Some(self.addr_of(behind)),
+                slot,
+            });
+        }
+        let (start, slot) = self.search(page, Toward::Lower)?;
+        let end = None;
+        Some(Around { start, end, slot })
     }
 
     /// The first area that starts above `addr`: its start and its slot.
@@ -147,41 +182,50 @@ impl<R: RawRwLock> AreaTable<R> {
         }
     }
 
-    /// As `search`, for the slots around `from` only. This is what nearly every read comes through: the
-    /// fewer instructions it has, the more searches wait for memory at the same time.
+    /// As `search`, in the leaf of `from` only.
     #[inline]
     fn search_near(&self, from: u64, toward: Toward) -> Option<(VirtAddr, &Slot<R>)> {
-        let mut node = self.root.as_ref();
-        let mut shift = self.shift;
-        let slots = loop {
-            match &node.below {
-                Below::Slots(slots) => break slots,
-                Below::Nodes(nodes) => node = nodes.get(index(from, shift))?.get()?,
-            }
-            // WRAP: slots are below shift 0.
-            shift = shift.wrapping_sub(FANOUT_BITS);
-        };
+        let leaf = self.leaf(from)?;
         let at = index(from, 0);
-        let found = match node.word(at / WORD_BITS) & bit(at) {
-            0 => node.nearest(at, toward)?,
-            _ => at,
+        let found = match leaf.bits.has(at) {
+            true => at,
+            false => leaf.bits.nearest(at, toward)?,
         };
         let page = toward.nearer_end(from, 0, found);
-        Some((self.addr_of(page), slots.get(found / 2)?))
+        Some((self.addr_of(page), leaf.slots.get(found / 2)?))
+    }
+
+    /// The leaf that tells of `page`. Every search comes through here: the fewer instructions it has, the more
+    /// searches wait for memory at the same time.
+    #[inline]
+    fn leaf(&self, page: u64) -> Option<&Leaf<R>> {
+        let mut node = &self.root;
+        let mut shift = self.shift;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return Some(leaf),
+                Node::Inner(inner) => node = inner.nodes.get(index(page, shift))?.get()?,
+            }
+            // WRAP: leaves are below shift 0.
+            shift = shift.wrapping_sub(FANOUT_BITS);
+        }
     }
 
     /// The nearer end of the nearest subtree on one side of page `from` that leads to an area.
     fn beside(&self, from: u64, toward: Toward) -> Option<u64> {
         let mut beside = None;
-        let mut node = self.root.as_ref();
+        let mut node = &self.root;
         let mut shift = self.shift;
         loop {
             let at = index(from, shift);
-            if let Some(child) = node.nearest(at, toward) {
+            if let Some(child) = node.bits().nearest(at, toward) {
                 beside = Some(toward.nearer_end(from, shift, child));
             }
-            match node.child(at) {
-                Some(child) if node.word(at / WORD_BITS) & bit(at) != 0 => node = child,
+            match node {
+                Node::Inner(inner) if inner.bits.has(at) => match inner.child(at) {
+                    Some(child) => node = child,
+                    None => return beside,
+                },
                 _ => return beside,
             }
             shift = shift.saturating_sub(FANOUT_BITS);
@@ -197,7 +241,7 @@ impl<R: RawRwLock> AreaTable<R> {
 
     #[inline]
     fn addr_of(&self, page: u64) -> VirtAddr {
-        // WRAP: a page of the window.
+        // WRAP: a page of the window, or the one behind.
         let offset = page.wrapping_shl(PAGE_SHIFT);
         self.base.wrapping_add(ByteLen::new(offset))
     }
@@ -205,63 +249,119 @@ impl<R: RawRwLock> AreaTable<R> {
 
 impl<R: RawRwLock> Node<R> {
     fn new(shift: u32) -> Self {
-        let below = match shift {
-            0 => Below::Slots(core::array::from_fn(|_| Slot::vacant())),
-            _ => Below::Nodes(core::array::from_fn(|_| Once::new())),
-        };
-        Self {
-            listed: core::array::from_fn(|_| AtomicU64::new(0)),
-            below,
+        match shift {
+            0 => Self::Leaf(Box::new(Leaf {
+                bits: Bits::new(),
+                slots: Box::new(core::array::from_fn(|_| Slot::vacant())),
+            })),
+            _ => Self::Inner(Box::new(Inner {
+                bits: Bits::new(),
+                nodes: core::array::from_fn(|_| Once::new()),
+            })),
         }
     }
 
-    fn child(&self, index: usize) -> Option<&Self> {
-        match &self.below {
-            Below::Slots(_) => None,
-            Below::Nodes(nodes) => nodes.get(index)?.get().map(Box::as_ref),
-        }
-    }
-
-    #[inline]
-    fn word(&self, word: usize) -> u64 {
-        let word = self.listed.get(word);
-        word.map_or(0, |word| word.load(Ordering::Acquire))
-    }
-
-    /// The nearest listed child on one side of `at`, without `at`.
-    fn nearest(&self, at: usize, toward: Toward) -> Option<usize> {
-        let word = at / WORD_BITS;
-        let below = bit(at).wrapping_sub(1);
-        let of_word = |word: usize, bits: u64| {
-            let bit = match toward {
-                Toward::Lower => bits.checked_ilog2(),
-                Toward::Higher => (bits != 0).then(|| bits.trailing_zeros()),
-            };
-            let bit = usize::try_from(bit?).ok()?;
-            word.checked_mul(WORD_BITS)?.checked_add(bit)
-        };
-        match toward {
-            Toward::Lower => of_word(word, self.word(word) & below).or_else(|| {
-                let mut words = (0..word).rev();
-                words.find_map(|word| of_word(word, self.word(word)))
-            }),
-            Toward::Higher => of_word(word, self.word(word) & !below & !bit(at)).or_else(|| {
-                let mut words = word.saturating_add(1)..WORDS;
-                words.find_map(|word| of_word(word, self.word(word)))
-            }),
+    fn bits(&self) -> &Bits {
+        match self {
+            Self::Inner(inner) => &inner.bits,
+            Self::Leaf(leaf) => &leaf.bits,
         }
     }
 
     /// Whether others are listed below. The recursion is as deep as the tree.
-    fn unlist(&self, page: u64, shift: u32) -> bool {
+    fn unlist(&self, page: u64, shift: u32, area: u64) -> bool {
         let index = index(page, shift);
-        let others = self.child(index);
-        let shift = shift.saturating_sub(FANOUT_BITS);
-        let others = others.is_some_and(|child| child.unlist(page, shift));
-        if let (false, Some(word)) = (others, self.listed.get(index / WORD_BITS)) {
-            word.fetch_and(!bit(index), Ordering::AcqRel);
+        match self {
+            Self::Leaf(leaf) => leaf.bits.clear(index, area),
+            Self::Inner(inner) => {
+                let shift = shift.saturating_sub(FANOUT_BITS);
+                let child = inner.child(index);
+                if !child.is_some_and(|child| child.unlist(page, shift, area)) {
+                    inner.bits.clear(index, bit(index));
+                }
+            }
         }
-        (0..WORDS).any(|word| self.word(word) != 0)
+        self.bits().any()
+    }
+}
+
+impl<R> Inner<R> {
+    fn child(&self, index: usize) -> Option<&Node<R>> {
+        self.nodes.get(index)?.get()
+    }
+}
+
+impl Bits {
+    fn new() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    /// The word that tells of child `at`.
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        let word = self.0.get(at / WORD_CHILDREN);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// The last area that starts at or before `page`: its first page, and the one behind its last. Only where
+    /// the word of `page` tells of both.
+    #[inline]
+    fn area_before(&self, page: u64) -> Option<(u64, u64)> {
+        let at = index(page, 0);
+        let word = self.word(at);
+        let start = (word & up_to(at)).checked_ilog2()?;
+        // What ends below has started below.
+        let ends = word.wrapping_shr(ENDS_SHIFT).wrapping_shr(start);
+        let first = (page & !WORD_MASK) | u64::from(start);
+        // WRAP: pages of the window.
+        let last = (ends != 0).then(|| first.wrapping_add(ends.trailing_zeros().into()))?;
+        Some((first, last.wrapping_add(1)))
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.word(at) & bit(at) != 0
+    }
+
+    /// Sets `bits` in the word that tells of child `at`.
+    fn set(&self, at: usize, bits: u64) {
+        if let Some(word) = self.0.get(at / WORD_CHILDREN) {
+            word.fetch_or(bits, Ordering::AcqRel);
+        }
+    }
+
+    fn clear(&self, at: usize, bits: u64) {
+        if let Some(word) = self.0.get(at / WORD_CHILDREN) {
+            word.fetch_and(!bits, Ordering::AcqRel);
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.0.iter().any(|word| word.load(Ordering::Acquire) != 0)
+    }
+
+    /// The nearest listed child on one side of `at`, without `at`.
+    fn nearest(&self, at: usize, toward: Toward) -> Option<usize> {
+        // WRAP: no more than is taken off.
+        let first = at.wrapping_sub(at % WORD_CHILDREN);
+        let of_word = |first: usize, starts: u64| {
+            let bit = match toward {
+                Toward::Lower => starts.checked_ilog2(),
+                Toward::Higher => (starts != 0).then(|| starts.trailing_zeros()),
+            };
+            first.checked_add(usize::try_from(bit?).ok()?)
+        };
+        let starts = |first: usize| self.word(first) & STARTS;
+        match toward {
+            Toward::Lower => of_word(first, self.word(at) & up_to(at) & !bit(at)).or_else(|| {
+                let mut below = (0..first).step_by(WORD_CHILDREN).rev();
+                below.find_map(|first| of_word(first, starts(first)))
+            }),
+            Toward::Higher => of_word(first, starts(at) & !up_to(at)).or_else(|| {
+                let above = first.saturating_add(WORD_CHILDREN);
+                let mut above = (above..FANOUT).step_by(WORD_CHILDREN);
+                above.find_map(|first| of_word(first, starts(first)))
+            }),
+        }
     }
 }
 
@@ -289,11 +389,33 @@ fn index(page: u64, shift: u32) -> usize {
     usize::try_from(page.wrapping_shr(shift) & INDEX_MASK).unwrap_or(0)
 }
 
-/// The bit of a child in its word.
+/// The place of a child among those of its word.
 #[inline]
-fn bit(index: usize) -> u64 {
-    // WRAP: only the place in the word counts.
-    1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0))
+fn place(at: usize) -> u32 {
+    u32::try_from(at % WORD_CHILDREN).unwrap_or(0)
+}
+
+/// The bit that says that a child leads to an area.
+#[inline]
+fn bit(at: usize) -> u64 {
+    1_u64.wrapping_shl(place(at))
+}
+
+/// The bits of the children of a word up to `at`.
+#[inline]
+fn up_to(at: usize) -> u64 {
+    2_u64.wrapping_shl(place(at)).wrapping_sub(1)
+}
+
+/// The bits of an area of `range` that starts at `page`.
+fn area_bits(page: u64, range: VirtRange) -> u64 {
+    let start = bit(index(page, 0));
+    let more = (range.len().get() >> PAGE_SHIFT).saturating_sub(1);
+    let last = page.saturating_add(more);
+    match page & !WORD_MASK == last & !WORD_MASK {
+        true => start | bit(index(last, 0)).wrapping_shl(ENDS_SHIFT),
+        false => start,
+    }
 }
 
 #[cfg(all(test, not(loom)))]

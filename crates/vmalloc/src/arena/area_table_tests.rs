@@ -4,7 +4,9 @@
     reason = "small numbers of the tests' own"
 )]
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use proptest::prelude::*;
 
@@ -21,10 +23,14 @@ fn at(page: u64) -> VirtAddr {
     VirtAddr::new(BASE + (page << 12))
 }
 
-fn last(table: &AreaTable<spin::RwLock<()>>, addr: VirtAddr) -> Option<VirtAddr> {
-    let (start, slot) = table.last_at_or_below(addr)?;
+/// The last area that starts at or below `addr`, unless it is known to end there, too.
+fn around(
+    table: &AreaTable<spin::RwLock<()>>,
+    addr: VirtAddr,
+) -> Option<(VirtAddr, Option<VirtAddr>)> {
+    let Around { start, end, slot } = table.around(addr)?;
     assert!(core::ptr::eq(slot, table.make_slot(start).unwrap()));
-    Some(start)
+    Some((start, end))
 }
 
 fn first(table: &AreaTable<spin::RwLock<()>>, addr: VirtAddr) -> Option<VirtAddr> {
@@ -33,9 +39,13 @@ fn first(table: &AreaTable<spin::RwLock<()>>, addr: VirtAddr) -> Option<VirtAddr
     Some(start)
 }
 
-fn list(table: &AreaTable<spin::RwLock<()>>, page: u64) {
-    assert!(table.make_slot(at(page)).is_some());
-    table.list(at(page));
+fn range(pages: Range<u64>) -> VirtRange {
+    VirtRange::new(at(pages.start), at(pages.end)).unwrap()
+}
+
+fn list(table: &AreaTable<spin::RwLock<()>>, pages: Range<u64>) {
+    assert!(table.make_slot(at(pages.start)).is_some());
+    table.list(range(pages));
 }
 
 #[test]
@@ -55,23 +65,28 @@ fn first_and_last_page_of_windows_of_every_depth() {
     ] {
         let table = table(pages);
         let top = at(pages - 1);
-        assert_eq!(last(&table, top), None);
+        assert_eq!(around(&table, top), None);
         assert_eq!(first(&table, VirtAddr::default()), None);
-        list(&table, pages - 1);
-        assert_eq!(last(&table, top), Some(top));
-        assert_eq!(last(&table, VirtAddr::new(u64::MAX)), Some(top));
+        list(&table, pages - 1..pages);
+        assert_eq!(around(&table, top), Some((top, Some(at(pages)))));
+        assert_eq!(around(&table, at(pages)), None);
+        assert_eq!(around(&table, VirtAddr::new(u64::MAX)), None);
         assert_eq!(first(&table, VirtAddr::default()), Some(top));
         assert_eq!(first(&table, top), None);
-        list(&table, 0);
-        assert_eq!(first(&table, VirtAddr::new(BASE - 1)), Some(at(0)));
-        assert_eq!(last(&table, VirtAddr::new(BASE - 1)), None);
         if pages > 1 {
-            assert_eq!(last(&table, VirtAddr::new(top.get() - 1)), Some(at(0)));
+            list(&table, 0..pages - 1);
+            assert_eq!(first(&table, VirtAddr::new(BASE - 1)), Some(at(0)));
+            assert_eq!(around(&table, VirtAddr::new(BASE - 1)), None);
+            let known = (pages <= 32).then_some(top);
+            assert_eq!(around(&table, at(0)), Some((at(0), known)));
+            let (below, _end) = around(&table, VirtAddr::new(top.get() - 1)).unwrap();
+            assert_eq!(below, at(0));
             assert_eq!(first(&table, at(0)), Some(top));
-            table.unlist(top);
+            table.unlist(range(0..pages - 1));
         }
-        table.unlist(at(0));
+        table.unlist(range(pages - 1..pages));
         assert_eq!(first(&table, VirtAddr::default()), None);
+        assert_eq!(around(&table, top), None);
     }
 }
 
@@ -84,29 +99,48 @@ fn addresses_outside_have_no_slot() {
 }
 
 proptest! {
-    /// Both searches against a sorted set.
+    /// Both searches against a sorted map.
     #[test]
-    fn finds_the_neighbours_that_a_sorted_set_has(
-        pages in prop::collection::vec(0..20_000_u64, 1..60),
+    fn finds_the_neighbours_that_a_sorted_map_has(
+        lengths in prop::collection::vec((0..700_u64, prop_oneof![2..9_u64, 2..700_u64]), 1..60),
         gone in prop::collection::vec(any::<usize>(), 0..60),
-        asked in prop::collection::vec(0..20_000_u64, 1..60),
+        asked in prop::collection::vec(0..20_000_u64, 1..200),
     ) {
-        let table = table(20_000);
-        let mut set = BTreeSet::new();
-        for page in &pages {
-            list(&table, *page);
-            set.insert(*page);
+        let table = table(84_000);
+        let mut areas = BTreeMap::new();
+        let mut end = 0;
+        for (gap, len) in &lengths {
+            let start = end + gap;
+            end = start + len;
+            list(&table, start..end);
+            areas.insert(start, end);
         }
+        let starts: Vec<u64> = areas.keys().copied().collect();
         for which in gone {
-            let page = pages[which % pages.len()];
-            set.remove(&page);
-            table.unlist(at(page));
+            let start = starts[which % starts.len()];
+            if let Some(end) = areas.remove(&start) {
+                table.unlist(range(start..end));
+            }
         }
-        for page in asked.iter().chain(&pages) {
-            let below = set.range(..=page).next_back().map(|page| at(*page));
-            let above = set.range(page + 1..).next().map(|page| at(*page));
-            prop_assert_eq!(last(&table, at(*page)), below);
-            prop_assert_eq!(first(&table, at(*page)), above);
+        let ends = areas.values().flat_map(|end| [end - 1, *end]);
+        for page in asked.iter().copied().chain(starts).chain(ends.collect::<Vec<_>>()) {
+            let below = areas.range(..=page).next_back();
+            match (around(&table, at(page)), below) {
+                (Some((start, Some(end))), Some((below, above))) => {
+                    prop_assert_eq!((start, end), (at(*below), at(*above)));
+                    prop_assert!(page < *above);
+                    prop_assert_eq!(below / 32, (above - 1) / 32);
+                }
+                (Some((start, None)), Some((below, above))) => {
+                    prop_assert_eq!(start, at(*below));
+                    let in_one_word = below / 32 == (above - 1) / 32;
+                    prop_assert!(!in_one_word || page / 32 != below / 32);
+                }
+                (None, below) => prop_assert!(below.is_none_or(|(_start, end)| *end <= page)),
+                (found, below) => prop_assert!(false, "{:?} {:?}", found, below),
+            }
+            let above = areas.range(page + 1..).next().map(|(start, _end)| at(*start));
+            prop_assert_eq!(first(&table, at(page)), above);
         }
     }
 }

@@ -5,7 +5,7 @@ use vread_addr::{ByteLen, VirtAddr, VirtRange};
 
 use super::ArenaError;
 use super::area_state::{AreaGuard, AreaKind, AreaState, Slot};
-use super::area_table::AreaTable;
+use super::area_table::{AreaTable, Around};
 use super::free_map::{FreeMap, Request};
 
 /// How many bytes may wait for a purge: Linux's threshold for one CPU (V16).
@@ -59,7 +59,7 @@ impl<R: RawRwLock> Index<R> {
         let slot = self.areas.make_slot(range.start()).ok_or(no_space)?;
         // Nobody holds a slot for long that has no area.
         *slot.write() = Some(AreaState::setup(range.len(), kind));
-        self.areas.list(range.start());
+        self.areas.list(range);
         Ok((range.start(), slot))
     }
 
@@ -67,7 +67,7 @@ impl<R: RawRwLock> Index<R> {
     /// (V16).
     pub(super) fn remove(&self, range: VirtRange) {
         let mut room = self.room.write();
-        self.areas.unlist(range.start());
+        self.areas.unlist(range);
         room.lazy_len = room.lazy_len.saturating_add(range.len());
         room.lazy.push(range);
         if room.lazy_len > LAZY_MAX {
@@ -82,11 +82,11 @@ impl<R: RawRwLock> Index<R> {
 
     /// The slot of the area that starts at `start`, which may be freed by the time it is locked.
     pub(super) fn at(&self, start: VirtAddr) -> Result<&Slot<R>, ArenaError> {
-        match self.areas.last_at_or_below(start) {
-            Some((at, slot)) if at == start => Ok(slot),
-            Some((below, slot)) if is_in(slot, below, start) => Err(ArenaError::InsideArea {
+        match self.areas.around(start) {
+            Some(found) if found.start == start => Ok(found.slot),
+            Some(found) if is_in(found.slot, found.start, start) => Err(ArenaError::InsideArea {
                 addr: start,
-                start: below,
+                start: found.start,
             }),
             _ => Err(ArenaError::NotAnArea { addr: start }),
         }
@@ -94,8 +94,21 @@ impl<R: RawRwLock> Index<R> {
 
     /// The start and the slot of the area that `addr` lies in.
     pub(super) fn around(&self, addr: VirtAddr) -> Option<(VirtAddr, &Slot<R>)> {
-        let found = self.areas.last_at_or_below(addr);
-        found.filter(|(start, slot)| is_in(slot, *start, addr))
+        let Around { start, slot, .. } = self.areas.around(addr)?;
+        is_in(slot, start, addr).then_some((start, slot))
+    }
+
+    /// The addresses of the area that `addr` lies in.
+    #[inline]
+    pub(super) fn range_around(&self, addr: VirtAddr) -> Option<VirtRange> {
+        let Around { start, end, slot } = self.areas.around(addr)?;
+        match end {
+            Some(end) => VirtRange::new(start, end),
+            None => {
+                let range = slot.read().as_ref()?.range(start)?;
+                range.contains(addr).then_some(range)
+            }
+        }
     }
 
     /// The lowest area whose end lies above `addr` and whose start lies below `addr + within`, held
@@ -109,7 +122,7 @@ impl<R: RawRwLock> Index<R> {
         addr: VirtAddr,
         within: ByteLen,
     ) -> Option<AreaGuard<'_, R>> {
-        if let Some((start, slot)) = self.areas.last_at_or_below(addr)
+        if let Some(Around { start, slot, .. }) = self.areas.around(addr)
             && let Some(area) = slot.hold(start, addr)
         {
             return Some(area);

@@ -113,6 +113,17 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         &self.frames
     }
 
+    /// The addresses of the area that `addr` lies in, guard page and all, as they were at some instant:
+    /// Linux's `find_vmap_area`, for those who only want to know where `addr` belongs.
+    ///
+    /// Areas in the making are areas. Where one lies within 128 KiB of address space that start at a multiple
+    /// of 128 KiB in the window, this neither takes a lock nor looks at anything that is allocated with it.
+    #[must_use]
+    #[inline]
+    pub fn find_vmap_area(&self, addr: VirtAddr) -> Option<VirtRange> {
+        self.index.range_around(addr)
+    }
+
     /// A copy of every area, lowest first. Each was true at some instant, not all at the same.
     #[must_use]
     pub fn areas(&self) -> Vec<VmapArea> {

@@ -126,6 +126,16 @@ fn read<const PAGES: usize>(arena: &LoomArena, first: u64) -> [Option<u8>; PAGES
     owners
 }
 
+/// Somebody who frees a sparse area and makes a short one in its place.
+fn replaces(arena: &Arc<LoomArena>, gone: VirtAddr) -> thread::JoinHandle<VirtAddr> {
+    let writer = Arc::clone(arena);
+    thread::spawn(move || {
+        writer.free_vm_area(gone).unwrap();
+        writer.purge_vmap_area_lazy();
+        writer.get_vm_area_sparse(bytes(1)).unwrap()
+    })
+}
+
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS);
@@ -212,15 +222,29 @@ fn an_area_that_stays_is_always_found_among_those_that_come_and_go() {
         let gone = arena.get_vm_area_sparse(bytes(3)).unwrap();
         let stays = arena.vmalloc(bytes(1)).unwrap();
         assert_eq!(stays, at(4));
-        let writer = Arc::clone(&arena);
-        let writing = thread::spawn(move || {
-            writer.free_vm_area(gone).unwrap();
-            writer.purge_vmap_area_lazy();
-            writer.get_vm_area_sparse(bytes(1)).unwrap()
-        });
+        let writing = replaces(&arena, gone);
         assert_eq!(read::<5>(&arena, 1)[3], Some(1));
         assert_eq!(read::<2>(&arena, 4), [Some(1), None]);
         assert_eq!(writing.join().unwrap(), at(0));
+    });
+}
+
+#[test]
+fn an_area_is_found_as_it_was_at_one_instant() {
+    // One goes, and a shorter one takes its place.
+    model(|| {
+        let arena = arena(1);
+        let long = arena.get_vm_area_sparse(bytes(3)).unwrap();
+        let writing = replaces(&arena, long);
+        let long = VirtRange::from_len(at(0), bytes(4));
+        let short = VirtRange::from_len(at(0), bytes(2));
+        let found = arena.find_vmap_area(at(1));
+        assert!([None, long, short].contains(&found), "{found:?}");
+        let found = arena.find_vmap_area(at(2));
+        assert!([None, long].contains(&found), "{found:?}");
+        assert_eq!(writing.join().unwrap(), at(0));
+        assert_eq!(arena.find_vmap_area(at(1)), short);
+        assert_eq!(arena.find_vmap_area(at(2)), None);
     });
 }
 
