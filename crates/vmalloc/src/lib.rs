@@ -24,7 +24,9 @@ mod space;
 mod vread_iter;
 
 pub use area::{AreaContent, VmStruct, VmapArea};
-pub use arena::{AreaGuard, Arena, ArenaError, FrameProvider, HeapFrames, VmallocInfo};
+pub use arena::{
+    AreaGuard, Arena, ArenaError, FrameProvider, FreeFrames, HeapFrames, PMD_PAGES, VmallocInfo,
+};
 pub use flags::{VmFlags, VmapAreaFlags};
 pub use space::{PageRun, VmapSpace};
 pub use vread_iter::vread_iter;

@@ -14,10 +14,12 @@ use own::{BASE, PAGE, bytes, check_empty, pages, read};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
-use vread_vmalloc::{Arena, ArenaError, FrameProvider, HeapFrames};
+use vread_vmalloc::{
+    Arena, ArenaError, FrameProvider, HeapFrames, PMD_PAGES, PageRun, VmFlags, VmapSpace,
+};
 
 const WINDOW_PAGES: u64 = 3072;
-const FRAMES: u64 = 700;
+const FRAMES: u64 = 1100;
 /// The frames that the model owns and maps.
 const OWN_FRAMES: u64 = 80;
 
@@ -30,6 +32,9 @@ enum Op {
     VmallocAligned {
         size: u64,
         align: u32,
+    },
+    VmallocHuge {
+        size: u64,
     },
     Vfree {
         which: usize,
@@ -82,6 +87,7 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => size().prop_map(|size| Op::Vmalloc { size }),
         2 => (size(), 0..6_u32).prop_map(|(size, align)| Op::VmallocAligned { size, align }),
+        1 => (1..PMD_PAGES * PAGE * 5 / 4).prop_map(|size| Op::VmallocHuge { size }),
         5 => which().prop_map(|which| Op::Vfree { which }),
         3 => (which(), size()).prop_map(|(which, size)| Op::Vrealloc { which, size }),
         8 => (which(), any::<u64>(), 1..3 * PAGE, 1..=255_u8)
@@ -116,6 +122,8 @@ struct Model {
     frames: Vec<Pfn>,
     frame_bytes: Vec<Vec<u8>>,
     live: BTreeMap<VirtAddr, Live>,
+    /// How many allocations got huge pages.
+    huge: u32,
 }
 
 impl Model {
@@ -127,6 +135,7 @@ impl Model {
             frames: frames.collect(),
             frame_bytes: (0..OWN_FRAMES).map(|_| vec![0; 4096]).collect(),
             live: BTreeMap::new(),
+            huge: 0,
             arena,
         }
     }
@@ -184,6 +193,23 @@ impl Model {
         freed.unwrap();
     }
 
+    /// Whether the area has huge pages, each of them one run (V28).
+    fn is_huge(&self, start: VirtAddr) -> bool {
+        let mut areas = self.arena.areas().into_iter();
+        let area = areas.find(|area| area.range.start() == start).unwrap();
+        let vm = area.vm.unwrap();
+        let is_huge = vm.flags.contains(VmFlags::ALLOW_HUGE_VMAP);
+        if is_huge {
+            for page in (0..vm.nr_pages.get()).step_by(usize::try_from(PMD_PAGES).unwrap()) {
+                let at = start.wrapping_add(bytes(page));
+                let run = self.arena.vmalloc_to_run(at, bytes(WINDOW_PAGES)).unwrap();
+                assert!(matches!(run, PageRun::Mapped { .. }), "{at}");
+                assert_eq!(run.len(), bytes(PMD_PAGES), "{at}");
+            }
+        }
+        is_huge
+    }
+
     /// What `size` bytes may be refused for, or the new area's bytes.
     fn check_size(&self, size: u64, got: Result<VirtAddr, ArenaError>) -> Option<VirtAddr> {
         match got {
@@ -219,6 +245,17 @@ impl Model {
                     self.add(start, Live::Vmalloc(vec![0; pages_of(size)]));
                 }
             }
+            Op::VmallocHuge { size } => {
+                let got = self.arena.vmalloc_huge(ByteLen::new(size));
+                if let Some(start) = self.check_size(size, got) {
+                    let mut size = size;
+                    if self.is_huge(start) {
+                        self.huge += 1;
+                        size = size.next_multiple_of(PMD_PAGES * PAGE);
+                    }
+                    self.add(start, Live::Vmalloc(vec![0; pages_of(size)]));
+                }
+            }
             Op::Vfree { which } => {
                 if let Some(start) = self.pick(which, |live| matches!(live, Live::Vmalloc(_))) {
                     self.free(start);
@@ -228,6 +265,7 @@ impl Model {
                 let Some(start) = self.pick(which, |live| matches!(live, Live::Vmalloc(_))) else {
                     return;
                 };
+                let was_huge = self.is_huge(start);
                 let got = self.arena.vrealloc(start, ByteLen::new(size));
                 let Live::Vmalloc(had) = &self.live[&start] else {
                     return;
@@ -246,7 +284,10 @@ impl Model {
                 let Some(Live::Vmalloc(mut bytes)) = self.live.remove(&start) else {
                     return;
                 };
-                bytes.resize(pages_of(size), 0);
+                // V10: huge pages stay.
+                if !(moved == start && was_huge) {
+                    bytes.resize(pages_of(size), 0);
+                }
                 self.add(moved, Live::Vmalloc(bytes));
             }
             Op::Write {
@@ -414,6 +455,9 @@ fn ten_thousand_operations_match_byte_arrays() {
         let sequences = prop::collection::vec(ops(), 10_000);
         let result = runner.run(&sequences, |ops| {
             let mut model = Model::new();
+            // Later there is seldom room for a huge page.
+            model.apply(Op::VmallocHuge { size: 2 << 20 });
+            assert_eq!(model.huge, 1);
             for op in ops {
                 model.apply(op);
             }

@@ -130,6 +130,92 @@ fn each_kind_is_freed_by_its_own_function() {
 }
 
 #[test]
+fn freeing_twice_is_refused_for_each_kind() {
+    // V20, V24
+    let arena = arena(8192, 256);
+    let frames = take(&arena, 65, 1);
+    let areas: [(VirtAddr, &Free); 5] = [
+        (arena.vmalloc(bytes(1)).unwrap(), &|addr| arena.vfree(addr)),
+        (arena.vmap(&frames[..1]).unwrap(), &|addr| {
+            arena.vunmap(addr)
+        }),
+        (
+            arena.ioremap(PhysAddr::new(0x1000), bytes(1)).unwrap(),
+            &|addr| arena.iounmap(addr),
+        ),
+        (arena.get_vm_area_sparse(bytes(1)).unwrap(), &|addr| {
+            arena.free_vm_area(addr)
+        }),
+        (arena.vm_map_ram(&frames).unwrap(), &|addr| {
+            arena.vm_unmap_ram(addr, PageCount::new(65))
+        }),
+    ];
+    for (addr, free) in areas {
+        free(addr).unwrap();
+        assert_eq!(free(addr), Err(ArenaError::NotAnArea { addr }));
+        arena.purge_vmap_area_lazy();
+        assert_eq!(free(addr), Err(ArenaError::NotAnArea { addr }), "purged");
+    }
+    put(&arena, frames);
+    check_empty(&arena);
+}
+
+#[test]
+fn sizes_and_ranges_that_wrap_are_refused() {
+    // V13: what no window can hold, whoever asks
+    let arena = arena(64, 16);
+    let window = arena.window();
+    let area = arena.vmalloc(bytes(1)).unwrap();
+    let sparse = arena.get_vm_area_sparse(bytes(4)).unwrap();
+    let frames = take(&arena, 1, 1);
+    assert_eq!(
+        arena.vrealloc(area, ByteLen::ZERO),
+        Err(ArenaError::ZeroSize)
+    );
+    let empty = arena.get_vm_area_sparse(ByteLen::ZERO);
+    assert_eq!(empty, Err(ArenaError::ZeroSize));
+    for size in [u64::MAX, u64::MAX - PAGE + 1, 1 << 63, 65 * PAGE] {
+        let size = ByteLen::new(size);
+        let too_large = Err(ArenaError::TooLarge { size, window });
+        assert_eq!(arena.get_vm_area_sparse(size), too_large);
+        assert_eq!(arena.ioremap(PhysAddr::new(0), size), too_large);
+        let grown = arena.vrealloc(area, size);
+        let refused = matches!(
+            grown,
+            Err(ArenaError::TooLarge { .. } | ArenaError::OutOfFrames { .. })
+        );
+        assert!(refused, "{grown:?}");
+        let out = Err(ArenaError::OutOfArea {
+            addr: sparse,
+            len: size,
+        });
+        assert_eq!(arena.vm_area_unmap_pages(sparse, size), out);
+    }
+    // Aligned, and its end passes 2^64.
+    let last = VirtAddr::new(u64::MAX - PAGE + 1);
+    let out = |len| ArenaError::OutOfArea { addr: last, len };
+    let two = [frames[0], frames[0]];
+    assert_eq!(arena.vm_area_map_pages(last, &two), Err(out(bytes(2))));
+    assert_eq!(
+        arena.vm_area_unmap_pages(last, bytes(2)),
+        Err(out(bytes(2)))
+    );
+    let few = arena.vm_unmap_ram(last, PageCount::new(2));
+    assert_eq!(few, Err(ArenaError::NotAnArea { addr: last }));
+    let many = arena.vm_unmap_ram(area, PageCount::new(u64::MAX));
+    assert!(
+        matches!(many, Err(ArenaError::WrongKind { .. })),
+        "{many:?}"
+    );
+    // None of it left anything behind or took anything away.
+    assert_eq!(show(&arena, area, 1), [Some(0)]);
+    arena.vfree(area).unwrap();
+    arena.free_vm_area(sparse).unwrap();
+    put(&arena, frames);
+    check_empty(&arena);
+}
+
+#[test]
 fn unmapping_a_run_that_is_not_there_is_refused() {
     // V24: twice, with another count, at another page, unaligned
     let arena = arena(4096, 256);

@@ -6,11 +6,10 @@ use rustix::io::{self, Errno};
 use vread_addr::{ByteLen, FileOffset, PAGE_SIZE, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
 use vread_iov_iter::{IovIter, PageSource, Progress, SourceFailure};
 use vread_nofault::{Fault, UserBuf};
-use vread_vmalloc::FrameProvider;
+use vread_vmalloc::{FrameProvider, FreeFrames};
 
 use crate::MemfdError;
 use crate::direct_map::DirectMap;
-use crate::free_list::FreeList;
 use crate::pieces::Pieces;
 use crate::window::Window;
 
@@ -26,7 +25,7 @@ pub struct MemfdFrames {
     file: OwnedFd,
     memory: DirectMap,
     window: Window,
-    free: Mutex<FreeList>,
+    free: Mutex<FreeFrames>,
     pieces: Mutex<Pieces>,
 }
 
@@ -46,7 +45,7 @@ impl MemfdFrames {
             file,
             memory,
             window,
-            free: Mutex::new(FreeList::new(frames.get())),
+            free: Mutex::new(FreeFrames::scattered(frames)),
             pieces: Mutex::new(Pieces::at_most(max_map_count() / 2)),
         })
     }
@@ -69,10 +68,10 @@ impl MemfdFrames {
     /// How many frames are taken.
     #[must_use]
     pub fn taken(&self) -> PageCount {
-        PageCount::new(self.free_list().taken())
+        self.free_frames().taken()
     }
 
-    fn free_list(&self) -> MutexGuard<'_, FreeList> {
+    fn free_frames(&self) -> MutexGuard<'_, FreeFrames> {
         // A list of numbers is whole between any two of its operations.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,17 +121,21 @@ fn runs(frames: &[Pfn]) -> impl Iterator<Item = (Pfn, u64)> {
 
 impl FrameProvider for MemfdFrames {
     fn total(&self) -> PageCount {
-        PageCount::new(self.free_list().total())
+        self.free_frames().total()
     }
 
     fn alloc_frame(&self) -> Option<Pfn> {
-        self.free_list().take().map(Pfn::new)
+        self.free_frames().take()
+    }
+
+    fn alloc_pmd_frames(&self) -> Option<Pfn> {
+        self.free_frames().take_pmd()
     }
 
     fn free_frame(&self, frame: Pfn) {
         // A frame that cannot be emptied is nobody's for good: it must not show what was in it.
         if self.discard(frame).is_ok() {
-            self.free_list().give_back(frame.get());
+            self.free_frames().give_back(frame);
         }
     }
 

@@ -28,7 +28,6 @@
 mod direct_map;
 mod error;
 mod frames;
-mod free_list;
 mod pieces;
 mod window;
 

@@ -17,7 +17,7 @@ use std::thread;
 use vread_addr::{ByteLen, PageCount, VirtAddr};
 use vread_iov_iter::{IovIter, Progress, SourceFailure};
 use vread_nofault::{CopyOutcome, Fault, UserBuf, copy_foreign};
-use vread_vmalloc::{ArenaError, vread_iter};
+use vread_vmalloc::{ArenaError, PMD_PAGES, vread_iter};
 use vread_vmap_memfd::{MemfdArena, MemfdError, arena};
 
 const PAGE: usize = 4096;
@@ -136,6 +136,31 @@ fn scattered_frames_are_one_piece_of_memory() {
     );
     assert_eq!(&out, b"across a page");
     arena.vfree(area).unwrap();
+    check_empty(&arena);
+}
+
+#[test]
+fn a_huge_page_is_one_piece_of_the_file() {
+    // V28: aligned in both, so that the processor may map it as one.
+    let pmd = pages(PMD_PAGES);
+    let arena = arena(pages(WINDOW), PageCount::new(2 * PMD_PAGES)).unwrap();
+    let area = arena.vmalloc_huge(pmd).unwrap();
+    assert!(area.get().is_multiple_of(pmd.get()));
+    let offsets = file_offsets(&arena, area, PMD_PAGES + 1);
+    let first = offsets[0].unwrap();
+    assert!(first.is_multiple_of(pmd.get()), "{first:x}");
+    let expected = (0..PMD_PAGES).map(|page| Some(first + page * 4096));
+    assert!(offsets.into_iter().eq(expected.chain([None])));
+    let bytes = pattern(3 * PAGE, 5);
+    let last = area.wrapping_add(pages(PMD_PAGES - 3));
+    write(&arena, last, &bytes);
+    assert_eq!(read(&arena, last, bytes.len()).0, bytes);
+    arena.vfree(area).unwrap();
+    let (zeros, progress) = read(&arena, last, bytes.len());
+    assert_eq!(
+        (zeros, progress),
+        (vec![0; 3 * PAGE], Progress::zeroed(pages(3)))
+    );
     check_empty(&arena);
 }
 

@@ -8,6 +8,7 @@ use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
 
 use super::ArenaError;
 use super::block::Block;
+use super::frames::PMD_PAGES;
 use crate::{VmFlags, VmStruct, VmapArea, VmapAreaFlags};
 
 /// The place of an area that starts at a certain page, and its lock, which readers hold while they copy.
@@ -34,6 +35,7 @@ impl<R: RawRwLock> Slot<R> {
     pub(super) fn publish(&self, owns: Owns) {
         if let Some(area) = self.0.write().as_mut() {
             area.nr_pages = owns.nr_pages();
+            area.is_huge = matches!(&owns, Owns::Frames(frames) if frames.are_huge);
             area.owns = match owns {
                 Owns::Nothing => None,
                 owns => Some(Box::new(owns)),
@@ -68,6 +70,8 @@ pub(super) struct AreaState {
     pub(super) stage: Stage,
     /// The pages that the allocation owns.
     nr_pages: u32,
+    /// Whether they are huge ones, all of them.
+    is_huge: bool,
     owns: Option<Box<Owns>>,
 }
 
@@ -104,16 +108,21 @@ pub(super) enum Owns {
 
 /// The frames of an allocation: fewer than 2^32, as in Linux up to 6.12 (V4).
 #[derive(Debug, Default)]
-pub(super) struct Frames(Vec<Pfn>);
+pub(super) struct Frames {
+    list: Vec<Pfn>,
+    /// Each [`PMD_PAGES`] of them make one huge page.
+    are_huge: bool,
+}
 
 impl Frames {
     /// Room for `count` frames; `None` where there can be no so many.
     pub(super) fn with_capacity(count: PageCount) -> Option<Self> {
         let room = usize::try_from(count.get()).ok();
         let room = room.filter(|_room| Self::can_be(count))?;
-        let mut frames = Vec::new();
-        let reserved = frames.try_reserve_exact(room);
-        reserved.ok().map(|()| Self(frames))
+        let mut list = Vec::new();
+        let reserved = list.try_reserve_exact(room);
+        let are_huge = false;
+        reserved.ok().map(|()| Self { list, are_huge })
     }
 
     pub(super) fn can_be(count: PageCount) -> bool {
@@ -121,22 +130,30 @@ impl Frames {
     }
 
     pub(super) fn push(&mut self, frame: Pfn) {
-        self.0.push(frame);
+        self.list.push(frame);
+    }
+
+    /// The [`PMD_PAGES`] from `first` on, which are one huge page. There are no small ones beside it.
+    pub(super) fn push_huge(&mut self, first: Pfn) {
+        self.are_huge = true;
+        // WRAP: frames that the provider has.
+        let all = (0..PMD_PAGES).map(|n| Pfn::new(first.get().wrapping_add(n)));
+        self.list.extend(all);
     }
 
     pub(super) fn get(&self) -> &[Pfn] {
-        &self.0
+        &self.list
     }
 
-    /// These, and `behind` behind them.
+    /// These, and `behind` behind them, all as small pages.
     pub(super) fn and(mut self, behind: Self) -> Self {
-        self.0.extend(behind.0);
+        self.list.extend(behind.list);
+        self.are_huge = false;
         self
     }
 
-    fn count(&self) -> u32 {
-        // `can_be` was asked.
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    pub(super) fn count(&self) -> PageCount {
+        PageCount::new(ByteLen::from_usize(self.list.len()).get())
     }
 }
 
@@ -145,7 +162,7 @@ impl IntoIterator for Frames {
     type IntoIter = alloc::vec::IntoIter<Pfn>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.list.into_iter()
     }
 }
 
@@ -190,6 +207,7 @@ impl AreaState {
             kind,
             stage: Stage::Setup,
             nr_pages: 0,
+            is_huge: false,
             owns: None,
         }
     }
@@ -210,6 +228,10 @@ impl AreaState {
             Stage::Setup => (VmapAreaFlags::empty(), VmFlags::UNINITIALIZED),
             Stage::Ready => (self.kind.area_flags(), VmFlags::empty()),
         };
+        let huge = match self.is_huge {
+            true => VmFlags::ALLOW_HUGE_VMAP,
+            false => VmFlags::empty(),
+        };
         let phys_addr = match (self.kind, self.owns.as_deref()) {
             (AreaKind::Ioremap, Some(Owns::Device(phys))) => *phys,
             _ => PhysAddr::default(),
@@ -219,12 +241,16 @@ impl AreaState {
             flags,
             vm: self.kind.vm_flags().map(|flags| VmStruct {
                 size: self.len,
-                flags: flags | unfinished,
+                flags: flags | unfinished | huge,
                 nr_pages: self.nr_pages(),
                 phys_addr,
                 caller: VirtAddr::default(),
             }),
         }
+    }
+
+    pub(super) fn is_huge(&self) -> bool {
+        self.is_huge
     }
 
     pub(super) fn nr_pages(&self) -> PageCount {
@@ -248,9 +274,10 @@ impl AreaState {
     /// Cuts the frames from `keep` on off.
     pub(super) fn cut(&mut self, keep: usize) -> Frames {
         let tail = match self.owns.as_deref_mut() {
-            Some(Owns::Frames(Frames(frames))) if keep < frames.len() => {
-                Frames(frames.split_off(keep))
-            }
+            Some(Owns::Frames(frames)) if keep < frames.list.len() => Frames {
+                list: frames.list.split_off(keep),
+                are_huge: false,
+            },
             _ => Frames::default(),
         };
         self.nr_pages = self.owns.as_deref().map_or(0, Owns::nr_pages);
@@ -269,7 +296,8 @@ impl AreaState {
 impl Owns {
     fn nr_pages(&self) -> u32 {
         match self {
-            Self::Frames(frames) => frames.count(),
+            // `can_be` was asked.
+            Self::Frames(frames) => u32::try_from(frames.count().get()).unwrap_or(u32::MAX),
             _ => 0,
         }
     }

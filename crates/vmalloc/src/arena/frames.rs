@@ -1,6 +1,9 @@
 use vread_addr::{ByteLen, PageCount, Pfn, VirtAddr, VirtRange};
 use vread_iov_iter::SourceFailure;
 
+/// The pages of a huge one: what one entry of a page middle directory maps on machines with pages of 4 KiB.
+pub const PMD_PAGES: u64 = 512;
+
 /// Where an [`Arena`](crate::Arena)'s pages come from: a kernel's page allocator, a memfd, the heap.
 ///
 /// To be read, a provider is also a [`PageSource`](vread_iov_iter::PageSource). For a physical address
@@ -11,6 +14,13 @@ pub trait FrameProvider {
 
     /// Takes a frame, all of whose bytes are zero; `None` when there is no more.
     fn alloc_frame(&self) -> Option<Pfn>;
+
+    /// Takes [`PMD_PAGES`] frames one after another, all of whose bytes are zero, and returns the first, whose
+    /// number is a multiple of that. They are given back one by one. `None` where there are none, or where
+    /// the provider cannot tell: then small pages have to do (V28).
+    fn alloc_pmd_frames(&self) -> Option<Pfn> {
+        None
+    }
 
     /// Takes a frame back. Nobody reads it any more, and nothing maps it.
     fn free_frame(&self, frame: Pfn);

@@ -1,12 +1,12 @@
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 
 use spin::{Mutex, RwLock};
 use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, PhysAddr};
 use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
 
-use super::FrameProvider;
+use super::frames::PMD_PAGES;
+use super::{FrameProvider, FreeFrames};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -18,7 +18,7 @@ type Frame = Option<Box<[u8; PAGE_BYTES]>>;
 /// table, so that physical memory starts at 0.
 pub struct HeapFrames {
     frames: Box<[RwLock<Frame>]>,
-    free: Mutex<Vec<usize>>,
+    free: Mutex<FreeFrames>,
 }
 
 impl HeapFrames {
@@ -26,18 +26,23 @@ impl HeapFrames {
     /// later the frame freed last goes first, which scatters areas.
     #[must_use]
     pub fn new(count: PageCount) -> Self {
-        let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         Self {
-            frames: (0..count).map(|_| RwLock::new(None)).collect(),
-            free: Mutex::new((0..count).rev().collect()),
+            frames: (0..count.get()).map(|_| RwLock::new(None)).collect(),
+            free: Mutex::new(FreeFrames::in_order(count)),
         }
     }
 
     /// How many frames are taken.
     #[must_use]
     pub fn taken(&self) -> PageCount {
-        let taken = self.frames.len().saturating_sub(self.free.lock().len());
-        PageCount::new(ByteLen::from_usize(taken).get())
+        self.free.lock().taken()
+    }
+
+    /// Gives a frame that was taken its memory.
+    fn fill(&self, frame: Pfn) {
+        if let Some(slot) = self.frame(frame) {
+            *slot.write() = Some(Box::new([0; PAGE_BYTES]));
+        }
     }
 
     fn frame(&self, frame: Pfn) -> Option<&RwLock<Frame>> {
@@ -53,16 +58,23 @@ impl FrameProvider for HeapFrames {
     }
 
     fn alloc_frame(&self) -> Option<Pfn> {
-        let index = self.free.lock().pop()?;
-        *self.frames.get(index)?.write() = Some(Box::new([0; PAGE_BYTES]));
-        Some(Pfn::new(ByteLen::from_usize(index).get()))
+        let frame = self.free.lock().take()?;
+        self.fill(frame);
+        Some(frame)
+    }
+
+    fn alloc_pmd_frames(&self) -> Option<Pfn> {
+        let first = self.free.lock().take_pmd()?;
+        // WRAP: frames of the table.
+        (0..PMD_PAGES).for_each(|n| self.fill(Pfn::new(first.get().wrapping_add(n))));
+        Some(first)
     }
 
     fn free_frame(&self, frame: Pfn) {
         let taken = self.frame(frame).and_then(|slot| slot.write().take());
         // A frame that is not taken is not ours to hand out twice.
-        if let (Some(_), Ok(index)) = (taken, usize::try_from(frame.get())) {
-            self.free.lock().push(index);
+        if taken.is_some() {
+            self.free.lock().give_back(frame);
         }
     }
 

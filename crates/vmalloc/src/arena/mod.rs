@@ -5,6 +5,7 @@ mod area_table;
 mod block;
 mod error;
 mod frames;
+mod free_frames;
 mod free_map;
 mod heap_frames;
 mod index;
@@ -27,7 +28,8 @@ use vread_addr::{ByteLen, PAGE_SIZE, PageCount, Pfn, VirtAddr, VirtRange};
 
 pub use area_state::AreaGuard;
 pub use error::ArenaError;
-pub use frames::FrameProvider;
+pub use frames::{FrameProvider, PMD_PAGES};
+pub use free_frames::FreeFrames;
 pub use heap_frames::HeapFrames;
 pub use vmallocinfo::VmallocInfo;
 
@@ -266,18 +268,27 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     }
 
     fn take_frames(&self, count: PageCount) -> Result<Frames, ArenaError> {
+        self.gather(count, |frames| {
+            let taken = self.frames.alloc_frame();
+            taken.map(|frame| frames.push(frame)).is_some()
+        })
+    }
+
+    /// Takes frames by `take`, a step at a time, until there are `count`; gives them back where it has no more.
+    fn gather(
+        &self,
+        count: PageCount,
+        take: impl Fn(&mut Frames) -> bool,
+    ) -> Result<Frames, ArenaError> {
         let short = self.out_of_frames(count);
         // Not more than there are, however much was asked for.
         let enough = count <= self.frames.total();
         let frames = Frames::with_capacity(count).filter(|_room| enough);
         let mut frames = frames.ok_or(short)?;
-        for _ in 0..count.get() {
-            match self.frames.alloc_frame() {
-                Some(frame) => frames.push(frame),
-                None => {
-                    self.give_back(frames);
-                    return Err(short);
-                }
+        while frames.count() < count {
+            if !take(&mut frames) {
+                self.give_back(frames);
+                return Err(short);
             }
         }
         Ok(frames)

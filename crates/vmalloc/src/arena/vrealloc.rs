@@ -10,9 +10,10 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
     /// Makes the area of [`vmalloc`](Self::vmalloc) at `addr` `size` bytes long. Returns its address,
     /// which is another one if it had to grow.
     ///
-    /// Shrinking gives the pages behind the new end back in place, growing within the pages it has does
-    /// nothing (V10). Growing beyond them moves the pages to a larger area, where Linux copies them; the
-    /// new ones are zero, and a reader of either area meanwhile sees the bytes or zeros.
+    /// Shrinking gives the pages behind the new end back in place, unless they are huge, and growing within
+    /// the pages it has does nothing (V10). Growing beyond them moves the pages to a larger area, where
+    /// Linux copies them, and all of them are small ones then; the new ones are zero, and a reader of either
+    /// area meanwhile sees the bytes or zeros.
     ///
     /// # Errors
     ///
@@ -37,6 +38,9 @@ impl<P: FrameProvider, R: RawRwLock> Arena<P, R> {
         let tail = {
             let mut held = slot.write();
             let area = check_mut(&mut held, addr, AreaKind::Vmalloc, CALL)?;
+            if area.is_huge() {
+                return Ok(());
+            }
             let tail = area.cut(keep);
             if tail.get().is_empty() {
                 return Ok(());
