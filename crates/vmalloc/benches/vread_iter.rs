@@ -40,7 +40,7 @@ fn buffer(pages: u64) -> Vec<u8> {
 fn plain_page_copies(bencher: Bencher<'_, '_>, pages: u64) {
     let frames = Frozen::new(pages);
     let order: Vec<&[u8; 4096]> = (0..pages)
-        .map(|n| &*frames.frames[usize::try_from(frames.scattered(n)).unwrap()])
+        .map(|n| &frames.frames[usize::try_from(frames.scattered(n)).unwrap()].0)
         .collect();
     let mut buffer = buffer(pages);
     bencher

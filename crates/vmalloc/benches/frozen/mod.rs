@@ -6,15 +6,19 @@ use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
 use vread_iov_iter::{Destination, IovIter, PageSource, Progress, SourceFailure};
 use vread_vmalloc::FrameProvider;
 
+/// A frame, where frames lie.
+#[repr(align(4096))]
+pub(crate) struct Page(pub(crate) [u8; 4096]);
+
 /// Frames full of bytes that nobody writes any more: a source without a lock of its own, as RAM is.
 pub(crate) struct Frozen {
-    pub(crate) frames: Vec<Box<[u8; 4096]>>,
+    pub(crate) frames: Vec<Box<Page>>,
     taken: AtomicU64,
 }
 
 impl Frozen {
     pub(crate) fn new(pages: u64) -> Self {
-        let frame = |n: u64| Box::new([u8::try_from(n % 251).unwrap(); 4096]);
+        let frame = |n: u64| Box::new(Page([u8::try_from(n % 251).unwrap(); 4096]));
         Self {
             frames: (0..pages).map(frame).collect(),
             taken: AtomicU64::new(0),
@@ -51,8 +55,8 @@ impl<D: Destination> PageSource<D> for Frozen {
         // No two frames of an area are neighbours, so that a run is a page.
         let frame = usize::try_from(Pfn::containing(start).get()).unwrap();
         let offset = start.page_offset().to_usize_clamped();
-        let page = &self.frames[frame][offset..offset + len.to_usize_clamped()];
-        Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(page))).or_dest_fault(len)
+        let page = &self.frames[frame].0[offset..offset + len.to_usize_clamped()];
+        Progress::copied(ByteLen::from_usize(iter.copy_to_iter_nofault(page)))
     }
 }
 
