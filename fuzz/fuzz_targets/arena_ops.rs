@@ -3,13 +3,18 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
+#[path = "arena_ops/op.rs"]
+mod op;
+
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use vread_addr::{ByteLen, PageCount, Pfn, PhysAddr, VirtAddr, VirtRange};
 use vread_iov_iter::{IovIter, Plain};
 use vread_vmalloc::{Arena, ArenaError, FrameProvider, HeapFrames, vread_iter};
+
+use crate::op::Op;
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0xffff_c900_0000_0000;
@@ -19,68 +24,12 @@ const FRAMES: u64 = 96;
 /// Frames of the caller's own, more than a block gives to one mapping.
 const OWN: usize = 66;
 const MAX_OPS: usize = 48;
+/// The window is looked at so many pages at a time: they fit into a processor's own cache.
+const PIECE: u64 = 16;
+static ZEROS: [u8; (PIECE * PAGE) as usize] = [0; (PIECE * PAGE) as usize];
 
-#[derive(Arbitrary, Debug)]
-enum Op {
-    Vmalloc {
-        size: u32,
-    },
-    VmallocRange {
-        size: u32,
-        align: u8,
-        from: u16,
-        len: u16,
-    },
-    Vfree {
-        which: u8,
-    },
-    Vrealloc {
-        which: u8,
-        size: u32,
-    },
-    Write {
-        which: u8,
-        at: u32,
-        len: u16,
-        byte: u8,
-    },
-    Vmap {
-        first: u8,
-        count: u8,
-    },
-    VmMapRam {
-        first: u8,
-        count: u8,
-    },
-    Unmap {
-        which: u8,
-    },
-    Ioremap {
-        phys: u64,
-        size: u32,
-    },
-    Sparse {
-        size: u32,
-    },
-    MapSparse {
-        which: u8,
-        page: u8,
-        count: u8,
-    },
-    UnmapSparse {
-        which: u8,
-        page: u8,
-        count: u8,
-    },
-    WriteFrame {
-        frame: u8,
-        byte: u8,
-    },
-    Nonsense {
-        addr: u64,
-        call: u8,
-    },
-    Purge,
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; ZEROS.len()]);
 }
 
 #[derive(Debug)]
@@ -91,6 +40,18 @@ enum Live {
     Ram(Vec<usize>),
     Ioremap,
     Sparse(u64),
+}
+
+impl Live {
+    /// How many pages may show something.
+    fn pages(&self) -> u64 {
+        match self {
+            Self::Vmalloc(content) => pages_of(content.len() as u64),
+            Self::Vmap(frames) | Self::Ram(frames) => frames.len() as u64,
+            Self::Ioremap => 0,
+            Self::Sparse(pages) => *pages,
+        }
+    }
 }
 
 struct Model {
@@ -112,6 +73,11 @@ fn window() -> VirtRange {
     VirtRange::from_len(at(0), bytes(WINDOW)).unwrap()
 }
 
+/// Which page of the window `addr` lies in.
+fn page_of(addr: VirtAddr) -> u64 {
+    (addr.get() - BASE) / PAGE
+}
+
 fn pages_of(size: u64) -> u64 {
     size.div_ceil(PAGE)
 }
@@ -128,50 +94,47 @@ impl Model {
         }
     }
 
-    /// Which pages are in no area, and with `lazy` also those that wait for a purge.
-    fn free_pages(&self, lazy: bool) -> Vec<bool> {
-        let mut free = vec![true; WINDOW as usize];
+    /// The runs of pages in no area, lowest first, and with `lazy` also those that wait for a purge.
+    ///
+    /// As ranges: a look at each page is slow where every branch is counted.
+    fn free_runs(&self, lazy: bool) -> Vec<VirtRange> {
         let mut taken: Vec<VirtRange> = self.arena.areas().iter().map(|area| area.range).collect();
         if !lazy {
             taken.extend(self.arena.lazily_freed());
         }
+        taken.sort_by_key(VirtRange::start);
+        let mut free = Vec::new();
+        let mut end = window().start();
         for range in taken {
-            let first = (range.start().get() - BASE) / PAGE;
-            for page in first..first + range.len().get() / PAGE {
-                assert!(free[page as usize], "two areas on one page");
-                free[page as usize] = false;
-            }
+            assert!(range.start() >= end, "two areas on one page");
+            free.extend(VirtRange::new(end, range.start()).filter(|run| !run.is_empty()));
+            end = range.end();
         }
+        assert!(end <= window().end(), "an area outside of the window");
+        free.extend(VirtRange::new(end, window().end()).filter(|run| !run.is_empty()));
         free
     }
 
     /// Where an area of `pages` pages must go (V13, V15).
     fn lowest(&self, pages: u64, align: u64, within: VirtRange) -> Option<VirtAddr> {
-        let fit = |free: &[bool]| {
-            let exact = within.len() == bytes(pages);
-            let needed = if align > PAGE && !exact {
-                pages * PAGE + align - 1
-            } else {
-                pages * PAGE
-            };
-            let mut page = 0;
-            while page < WINDOW {
-                let run = free[page as usize..]
-                    .iter()
-                    .take_while(|free| **free)
-                    .count() as u64;
-                if run * PAGE >= needed {
-                    let start = at(page).max(within.start()).get().next_multiple_of(align);
-                    let end = start + pages * PAGE;
-                    if end <= at(page + run).get() && end <= within.end().get() {
-                        return Some(VirtAddr::new(start));
-                    }
-                }
-                page += run.max(1);
-            }
-            None
+        let exact = within.len() == bytes(pages);
+        let needed = if align > PAGE && !exact {
+            pages * PAGE + align - 1
+        } else {
+            pages * PAGE
         };
-        fit(&self.free_pages(false)).or_else(|| fit(&self.free_pages(true)))
+        let fit = |free: &[VirtRange]| {
+            free.iter().find_map(|run| {
+                let start = run.start().max(within.start());
+                let start = start.get().next_multiple_of(align);
+                let end = start + pages * PAGE;
+                let fits = run.len().get() >= needed
+                    && end <= run.end().get()
+                    && end <= within.end().get();
+                fits.then(|| VirtAddr::new(start))
+            })
+        };
+        fit(&self.free_runs(false)).or_else(|| fit(&self.free_runs(true)))
     }
 
     fn nth(&self, which: u8, wanted: impl Fn(&Live) -> bool) -> Option<VirtAddr> {
@@ -408,32 +371,54 @@ impl Model {
     }
 
     /// All of the window shows what it should.
+    ///
+    /// It is read in pieces, into one buffer that stays in a cache: fresh memory for every input is what a
+    /// sanitizer is slowest at. Slices are compared as such: so is a look at each byte.
     fn check(&self) {
-        let mut expected = vec![0; (WINDOW * PAGE) as usize];
-        for (addr, live) in &self.live {
-            let offset = (addr.get() - BASE) as usize;
-            let mut put = |bytes: &[u8], at: usize| {
-                expected[offset + at..offset + at + bytes.len()].copy_from_slice(bytes);
-            };
-            match live {
-                Live::Vmalloc(content) => put(content, 0),
-                Live::Vmap(frames) | Live::Ram(frames) => {
-                    for (n, frame) in frames.iter().enumerate() {
-                        put(&[self.own_bytes[*frame]; PAGE as usize], n * PAGE as usize);
+        BUFFER.with_borrow_mut(|buffer| {
+            for piece in 0..WINDOW / PIECE {
+                let first = piece * PIECE;
+                buffer.fill(0xa5);
+                let mut segment = Plain::new(buffer);
+                let mut iter = IovIter::ubuf(&mut segment);
+                let progress = vread_iter(&self.arena, &mut iter, at(first), bytes(PIECE));
+                assert_eq!(progress.advanced(), bytes(PIECE));
+                self.check_pages(first, buffer);
+            }
+        });
+    }
+
+    /// `found`, read from page `first` on, is what the model has there.
+    fn check_pages(&self, first: u64, found: &[u8]) {
+        let mut touching = self.live.range(..at(first + PIECE)).rev();
+        let none = touching
+            .next()
+            .is_none_or(|(start, live)| page_of(*start) + live.pages() <= first);
+        if none {
+            assert!(found == ZEROS, "bytes in free pages from page {first} on");
+            return;
+        }
+        for (page, found) in (first..).zip(found.chunks_exact(PAGE as usize)) {
+            let own;
+            let expected = match self.live.range(..=at(page)).next_back() {
+                Some((start, live)) if page - page_of(*start) < live.pages() => {
+                    let page = (page - page_of(*start)) as usize;
+                    match live {
+                        Live::Vmalloc(content) => &content[page * PAGE as usize..],
+                        Live::Vmap(frames) | Live::Ram(frames) => {
+                            own = [self.own_bytes[frames[page]]; PAGE as usize];
+                            &own
+                        }
+                        Live::Ioremap | Live::Sparse(_) => &ZEROS,
                     }
                 }
-                Live::Ioremap | Live::Sparse(_) => {}
+                _ => &ZEROS,
+            };
+            let expected = &expected[..PAGE as usize];
+            if expected != found {
+                let wrong = expected.iter().zip(found).position(|(a, b)| a != b);
+                panic!("byte {wrong:?} of page {page} differs");
             }
-        }
-        let mut found = vec![0xa5; expected.len()];
-        let mut segment = Plain::new(&mut found);
-        let mut iter = IovIter::ubuf(&mut segment);
-        let progress = vread_iter(&self.arena, &mut iter, at(0), bytes(WINDOW));
-        assert_eq!(progress.advanced(), bytes(WINDOW));
-        // As slices first: a look at each byte is slow where every branch is counted.
-        if expected != found {
-            let wrong = expected.iter().zip(&found).position(|(a, b)| a != b);
-            panic!("byte {wrong:?} differs");
         }
     }
 }
@@ -442,7 +427,7 @@ fuzz_target!(|ops: Vec<Op>| {
     let mut model = Model::new();
     for op in ops.iter().take(MAX_OPS) {
         model.apply(op);
-        model.free_pages(false);
+        model.free_runs(false);
     }
     model.check();
     // Nothing is left of anything.

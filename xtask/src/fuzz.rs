@@ -56,26 +56,39 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         true => &all,
         false => &arguments.targets,
     };
-    for target in chosen {
-        println!("\n== {target}: {} s", arguments.seconds);
-        let finds = tempfile::tempdir().context("a folder for what the fuzzer finds")?;
-        let output = Command::new("rustup")
+    // cargo-fuzz, with the words that `build` and `run` share.
+    let command = |word: &str, target: &str| {
+        let mut command = Command::new("rustup");
+        command
             .args(["run", "nightly"])
             .arg(&cargo_fuzz)
-            .args(["run", "--fuzz-dir"])
+            .args([word, "--fuzz-dir"])
             .arg(&fuzz)
             .arg("--target-dir")
             .arg(built.as_std_path())
             .arg(target)
+            // That of the compiler which runs us.
+            .env_remove("CARGO")
+            .current_dir(workspace::root());
+        command
+    };
+    for target in chosen {
+        println!("\n== {target}: {} s", arguments.seconds);
+        let finds = tempfile::tempdir().context("a folder for what the fuzzer finds")?;
+        // Apart, so that what does not compile is no crash.
+        let compiled = command("build", target).output();
+        let compiled = compiled.context("cargo-fuzz cannot be started")?;
+        if !compiled.status.success() {
+            eprint!("{}", String::from_utf8_lossy(&compiled.stderr));
+            bail!("fuzz target {target} does not compile");
+        }
+        let output = command("run", target)
             // The first folder is where the fuzzer writes.
             .args([finds.path(), &fuzz.join("corpus").join(target)])
             .arg("--")
             .arg(format!("-max_total_time={}", arguments.seconds))
             .arg(format!("-timeout={SECONDS_PER_INPUT}"))
             .args(["-print_final_stats=1", "-verbosity=0"])
-            // That of the compiler which runs us.
-            .env_remove("CARGO")
-            .current_dir(workspace::root())
             .output()
             .context("cargo-fuzz cannot be started")?;
         // What it says on a good day is for those who tune it, all but the figures.
