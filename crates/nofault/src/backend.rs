@@ -43,6 +43,10 @@ static CURRENT: AtomicU8 = AtomicU8::new(PROCESS_VM);
 /// architecture. Calling it again costs little and changes nothing (but undoes a [`select`] of
 /// [`Backend::ProcessVm`]). Any thread may call it at any time.
 ///
+/// A copy that faults takes one signal frame of its thread's alternate stack, if it has one. A handler that
+/// runs on that stack and itself copies what is not there needs room for a second: Rust's threads have 8 KiB,
+/// a frame may take 3.4 KB and more.
+///
 /// # Errors
 ///
 /// [`InstallError`] if the system refuses; copies stay safe through [`Backend::ProcessVm`].

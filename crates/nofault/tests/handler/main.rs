@@ -13,6 +13,9 @@ use std::process::{Command, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// What a process may take before `SIGALRM` ends it: one that faults for ever would hang the test.
+const MOST_SECONDS: u32 = 60;
+
 /// How a process is to end.
 enum End {
     Code(i32),
@@ -125,6 +128,8 @@ fn main() {
     if let Some(case) = CASES.iter().find(|case| role.as_deref() == Some(case.name))
         && env::args().nth(2).as_deref() == Some("as-child")
     {
+        // SAFETY: nobody else sets an alarm here.
+        unsafe { libc::alarm(MOST_SECONDS) };
         return (case.role)();
     }
     let trials = CASES

@@ -104,6 +104,7 @@ pub(super) fn previous_with_mask() {
         // SAFETY: the page that the role mapped.
         unsafe { mm::mprotect(addr, PAGE, MprotectFlags::READ) }.unwrap();
     }
+    make_room_for_handlers();
     let mut action = action(info_handler(previous), libc::SA_SIGINFO);
     // SAFETY: a valid set and a valid signal.
     unsafe { libc::sigaddset(&raw mut action.sa_mask, libc::SIGUSR1) };
@@ -127,6 +128,7 @@ pub(super) fn previous_that_copies() {
         eprintln!("copied while it handled");
         exit(42);
     }
+    make_room_for_handlers();
     let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
     set(libc::SIGSEGV, info_handler(previous), flags);
     install().unwrap();
@@ -242,6 +244,29 @@ fn fault() {
     let nowhere = black_box(ptr::without_provenance::<u8>(NOWHERE));
     // SAFETY: none: it faults, which is the test.
     unsafe { nowhere.read_volatile() };
+}
+
+/// Gives this thread an alternate stack for handlers that fault in their turn. Rust's own holds 8 KiB,
+/// and each signal's frame takes 3.4 KB of it where the processor has protection keys, more with AVX-512.
+fn make_room_for_handlers() {
+    const ROOM: usize = 1 << 18;
+    // SAFETY: a new mapping, which nobody else knows and nobody unmaps.
+    let room = unsafe {
+        mm::mmap_anonymous(
+            ptr::null_mut(),
+            ROOM,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+    };
+    let stack = libc::stack_t {
+        ss_sp: room.unwrap(),
+        ss_flags: 0,
+        ss_size: ROOM,
+    };
+    // SAFETY: the mapping above, and no handler runs now.
+    let status = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    assert_eq!(status, 0, "{}", io::Error::last_os_error());
 }
 
 /// Ends the process from inside a handler, whose stack is too small for what a proper exit does.
