@@ -1,9 +1,9 @@
 //! Which way is taken, and how a refusal is told.
 
 use std::env;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::unistd::{Gid, Uid, setgid, setuid};
 use vread_addr::{ByteLen, PhysAddr, PhysRange, VirtAddr};
 use vread_physmem::{Access, AccessMode, OpenError, PhysMem};
 
@@ -11,6 +11,7 @@ use crate::vmm::{PAGE, PAGES, Ram, Vmm};
 use crate::{LOOK, is_root};
 
 const LEN: usize = PAGES * PAGE;
+const NOBODY: u32 = 65534;
 
 pub(crate) fn takes_the_fastest_way() {
     let vmm = Vmm::start();
@@ -78,14 +79,8 @@ pub(crate) fn no_permission_says_what_to_do() {
     let vmm = Vmm::start();
     let mut look = Command::new(env::current_exe().unwrap());
     // Somebody else's process: init's for an ordinary user, ours for nobody's.
-    if is_root() {
-        look.arg(LOOK)
-            .arg(vmm.pid().to_string())
-            .uid(65534)
-            .gid(65534);
-    } else {
-        look.arg(LOOK).arg("1");
-    }
+    let pid = if is_root() { vmm.pid() } else { 1 };
+    look.args([LOOK, &pid.to_string()]);
     let output = look.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("not permitted"), "{text}");
@@ -94,6 +89,11 @@ pub(crate) fn no_permission_says_what_to_do() {
 
 /// The child of the test above.
 pub(crate) fn look_into(pid: u32) {
+    if is_root() {
+        // Now, not as it started: nobody may be kept from running this program where it lies.
+        setgid(Gid::from_raw(NOBODY)).unwrap();
+        setuid(Uid::from_raw(NOBODY)).unwrap();
+    }
     let range = PhysRange::from_len(PhysAddr::new(0), ByteLen::new(4096)).unwrap();
     match PhysMem::of_process(pid, &[(range, VirtAddr::new(0x1000))]) {
         Ok(_) => println!("opened it"),
