@@ -56,7 +56,7 @@ impl<'m> Loads<'m> {
     /// The 8 bytes at `addr`, a multiple of 8, as a little-endian number.
     ///
     /// Whether the memory's owner still lives is not asked for each of them, but by
-    /// [`copy_to_iter`](Self::copy_to_iter), which comes last.
+    /// [`copy_to_iter`](Self::copy_to_iter) or [`has_ended`](Self::has_ended), which come last.
     #[inline]
     #[must_use]
     pub fn u64_at(&self, addr: PhysAddr) -> Option<u64> {
@@ -90,6 +90,13 @@ impl<'m> Loads<'m> {
         })
     }
 
+    /// Whether the memory's owner no longer lives: then what was loaded before may be anything.
+    #[inline]
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.liveness.is_some_and(Liveness::has_ended)
+    }
+
     /// Tells the processor that the byte at `addr` will be read soon: no promise of any kind.
     #[inline]
     pub fn prefetch(&self, addr: PhysAddr) {
@@ -108,8 +115,7 @@ impl<'m> Loads<'m> {
     ) -> Option<Progress> {
         let position = self.known_position(addr)?;
         let len = len.to_usize()?;
-        let ended = self.liveness.is_some_and(Liveness::has_ended);
-        if len > PAGE.wrapping_sub(position % PAGE) || ended {
+        if len > PAGE.wrapping_sub(position % PAGE) || self.has_ended() {
             return None;
         }
         Some(self.ram.copy_to_iter(position, len, iter))

@@ -87,10 +87,19 @@ impl MappedRam {
     pub(crate) fn run(&self, position: usize, limit: usize) -> Result<Run, SourceFailure> {
         let mut limit = limit;
         if limit >= FRESH_FROM && self.file.residency() == Residency::Told {
+            let window = Pages::left_in_window(position);
+            // The file knows how far a hole reaches, be it a terabyte of windows.
+            if limit > window
+                && let Answer::Hole(pages) =
+                    ask_file(&self.file, self.first, position >> PAGE_SHIFT)?
+            {
+                let hole = pages.saturating_mul(PAGE).saturating_sub(position % PAGE);
+                return Ok(Run::Hole(hole.min(limit)));
+            }
             self.pages
                 .refresh(position, |page, out| self.exists(page, out));
             // What is known of the next window may be old.
-            limit = limit.min(Pages::left_in_window(position));
+            limit = limit.min(window);
         }
         self.pages
             .run(position, limit, |page, limit| self.ask(page, limit))
