@@ -12,8 +12,17 @@ use fuser::{
 };
 use vread_kcore_fuse::MAX_READ;
 
+/// Where the zeros come from.
+#[derive(Clone, Copy)]
+pub(crate) enum From {
+    /// One buffer again and again, which stays in a cache.
+    OneBuffer,
+    /// As much memory as the file has: what a target's memory costs, too, since it must be read once.
+    AllMemory,
+}
+
 /// Mounts a file `kcore` of `size` zeros on `folder`, for as long as the result lives.
-pub(crate) fn serve(folder: &Path, size: u64) -> BackgroundSession {
+pub(crate) fn serve(folder: &Path, size: u64, from: From) -> BackgroundSession {
     let mut config = Config::default();
     config.n_threads = Some(2);
     config.mount_options = vec![
@@ -21,7 +30,11 @@ pub(crate) fn serve(folder: &Path, size: u64) -> BackgroundSession {
         MountOption::CUSTOM(format!("max_read={MAX_READ}")),
     ];
     // Pages of its own, not the kernel's page of zeros many times.
-    let mut bytes = vec![0xff; MAX_READ as usize];
+    let len = match from {
+        From::OneBuffer => u64::from(MAX_READ),
+        From::AllMemory => size,
+    };
+    let mut bytes = vec![0xff; len as usize];
     bytes.fill(0);
     let session = Session::new(Zeros { bytes, size }, folder, &config);
     session.unwrap().spawn().unwrap()
@@ -93,6 +106,9 @@ impl Filesystem for Zeros {
         reply: ReplyData,
     ) {
         let left = self.size.saturating_sub(offset);
-        reply.data(&self.bytes[..left.min(u64::from(size)) as usize]);
+        let len = left.min(u64::from(size)) as usize;
+        // Where there is one buffer, some of it will do.
+        let start = (offset as usize).min(self.bytes.len() - len);
+        reply.data(&self.bytes[start..start + len]);
     }
 }
