@@ -10,6 +10,8 @@ const MAX_EXTENSIONS: u32 = 4096;
 const PRESENT: u64 = 1;
 /// Bit 7: at the 1 GiB and 2 MiB levels, a leaf.
 const LEAF: u64 = 1 << 7;
+/// How far the last level's tables shift an address.
+const LAST_SHIFT: u32 = 12;
 /// Bits 12 to 51.
 const ADDRESS_BITS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -39,6 +41,23 @@ enum Walked {
     Leaf { frame: PhysAddr, size: ByteLen },
     /// An entry that leads nowhere: nothing is mapped in the bytes that it stands for.
     Empty { size: ByteLen },
+}
+
+/// Tables of the last level, by the 2 MiB that each maps: for a few words in a row. Tables come and go with what they
+/// map, so none is kept for longer than a walk may take.
+#[derive(Debug)]
+pub(crate) struct LastTables([(u64, PhysAddr); Self::SLOTS]);
+
+impl LastTables {
+    const SLOTS: usize = 16;
+    const SLOT_MASK: u64 = 15;
+}
+
+impl Default for LastTables {
+    fn default() -> Self {
+        // No address has this many 2 MiB below it.
+        Self([(u64::MAX, PhysAddr::default()); Self::SLOTS])
+    }
 }
 
 /// An entry that cannot be had by a mere load.
@@ -192,7 +211,7 @@ impl PageTable {
             let len = upper.checked_offset_from(addr).unwrap_or(PAGE_SIZE);
             return Ok((None, len));
         }
-        let (phys, size) = match self.walk(addr, |at| read_entry(mem, at))? {
+        let (phys, size) = match self.walk(addr, |at, _shift| read_entry(mem, at))? {
             Walked::Leaf { frame, size } => {
                 let into = ByteLen::new(addr.get() & size.low_mask());
                 (frame.checked_add(into), size)
@@ -209,7 +228,7 @@ impl PageTable {
         if !self.levels.is_canonical(addr) {
             return None;
         }
-        let entry = |at| match loads.u64_at(at) {
+        let entry = |at, _shift| match loads.u64_at(at) {
             Some(entry) => Ok(Some(entry)),
             None => Err(NotByLoads),
         };
@@ -221,12 +240,56 @@ impl PageTable {
         }
     }
 
-    /// `entry` reads an entry of a table; one that is not in RAM is `None`.
+    /// Where the entry of the last level for `addr` lies, if that takes no more than loads. It is not looked at.
+    #[inline]
+    pub(crate) fn last_entry_by_loads(
+        &self,
+        loads: &Loads<'_>,
+        tables: &mut LastTables,
+        addr: VirtAddr,
+    ) -> Option<PhysAddr> {
+        let region = addr.get() >> 21;
+        let slot = usize::try_from(region & LastTables::SLOT_MASK).ok()?;
+        let slot = tables.0.get_mut(slot)?;
+        if slot.0 != region {
+            *slot = (region, self.last_table_by_loads(loads, addr)?);
+        }
+        let index = addr.get() >> 12 & 0x1ff;
+        Some(PhysAddr::new(slot.1.get() | index << 3))
+    }
+
+    fn last_table_by_loads(&self, loads: &Loads<'_>, addr: VirtAddr) -> Option<PhysAddr> {
+        if !self.levels.is_canonical(addr) {
+            return None;
+        }
+        // Ends the walk in front of the last level's entry, with where it lies.
+        let entry = |at, shift| match shift {
+            LAST_SHIFT => Err(Some(at)),
+            _ => loads.u64_at(at).map(Some).ok_or(None),
+        };
+        self.walk(addr, entry).err()?.map(PhysAddr::page_start)
+    }
+
+    /// Where `addr` lies, whose entry of the last level lies at `entry`.
+    #[inline]
+    pub(crate) fn page_by_loads(
+        &self,
+        loads: &Loads<'_>,
+        entry: PhysAddr,
+        addr: VirtAddr,
+    ) -> Option<PhysAddr> {
+        let entry = loads.u64_at(entry)?;
+        let mapped = entry & PRESENT != 0;
+        mapped.then(|| PhysAddr::new(entry & self.address_bits | addr.page_offset().get()))
+    }
+
+    /// `entry` reads an entry of a table, of whose level it is told by how far it shifts an address; one that is not in
+    /// RAM is `None`.
     #[inline]
     fn walk<E>(
         &self,
         addr: VirtAddr,
-        entry: impl Fn(PhysAddr) -> Result<Option<u64>, E>,
+        entry: impl Fn(PhysAddr, u32) -> Result<Option<u64>, E>,
     ) -> Result<Walked, E> {
         let mut table = self.root;
         let mut shift = self.levels.top_shift();
@@ -237,14 +300,14 @@ impl PageTable {
             let index = addr.get() >> shift & 0x1ff;
             // A table is a whole page.
             let at = PhysAddr::new(table.get() | index << 3);
-            let Some(entry) = entry(at)? else {
+            let Some(entry) = entry(at, shift)? else {
                 return empty;
             };
             if entry & PRESENT == 0 {
                 return empty;
             }
             let target = entry & self.address_bits;
-            if shift == 12 {
+            if shift == LAST_SHIFT {
                 let frame = PhysAddr::new(target);
                 return Ok(Walked::Leaf { frame, size });
             }

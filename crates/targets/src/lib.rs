@@ -28,6 +28,7 @@ mod session;
 mod target;
 mod view;
 mod word;
+mod words;
 
 pub use area_line::AreaLine;
 pub use error::TargetError;

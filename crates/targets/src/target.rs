@@ -245,6 +245,14 @@ impl Target {
         }
     }
 
+    /// The kernel that reads come from, if there is one and it has not been seen to be gone.
+    pub(crate) fn kernel_now(&self) -> Option<&Kernel> {
+        match &self.source {
+            Source::Guest(guest) if !self.restarted.load(Ordering::Relaxed) => Some(guest.kernel()),
+            _ => None,
+        }
+    }
+
     /// Where the kernel address `addr` stands in `image`, an image of [`View::Kcore`], whether or not a
     /// segment holds it.
     ///

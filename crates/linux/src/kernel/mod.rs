@@ -24,6 +24,7 @@ mod tasks;
 mod times;
 mod vmallocinfo;
 mod vread_by_loads;
+mod vread_words;
 
 pub use attach::AttachOptions;
 pub use error::AttachError;

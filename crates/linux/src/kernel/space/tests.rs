@@ -97,9 +97,10 @@ impl Live {
         }
     }
 
-    /// What is read of each of the pages `0..pages`: the value of its bytes, by one long read and by short
-    /// ones. The short ones come first, while what is known is still as old as it was.
+    /// What is read of each of the pages `0..pages`: the value of its bytes, by words that take loads only, by
+    /// short reads and by one long one. That comes last, so that what the others know is still as old as it was.
     fn pages(&self, pages: u64) -> Vec<u8> {
+        let words = self.words(pages);
         let ends = [(0, 8), (1, 256), (4088, 8), (4095, 1)];
         let short: Vec<Vec<u8>> = (0..pages)
             .map(|page| {
@@ -108,6 +109,9 @@ impl Live {
             })
             .collect();
         let long = self.pages_at_once(pages);
+        for (word, long) in words.into_iter().zip(&long) {
+            assert!(word.is_none_or(|word| word == [*long; 8]), "{word:x?}");
+        }
         for (page, (short, long)) in short.iter().zip(&long).enumerate() {
             assert!(
                 short.iter().all(|byte| byte == long),
@@ -115,6 +119,16 @@ impl Live {
             );
         }
         long
+    }
+
+    /// A word of each page, where it takes no more than loads.
+    fn words(&self, pages: u64) -> Vec<Option<[u8; 8]>> {
+        let addr = |page: u64| VirtAddr::new(VMALLOC + page * 4096 + page % 512 * 8);
+        let addrs: Vec<VirtAddr> = (0..pages).map(addr).collect();
+        let mut words = vec![None; addrs.len()];
+        self.kernel.vread_words(&addrs, &mut words);
+        let bytes = |word: Option<u64>| word.map(u64::to_le_bytes);
+        words.into_iter().map(bytes).collect()
     }
 
     /// `len` bytes at `addr`, as a debugger reads them.
@@ -151,6 +165,37 @@ fn reads_areas_and_zeros_between_them() {
     // R5, R14 to R17, G55: an area's last page is its guard page, whatever is mapped there.
     let live = Live::new(&[(1, 4), (6, 8)], &[1, 2, 3, 6]);
     assert_eq!(live.pages(10), [0, 2, 3, 0, 0, 0, 7, 0, 0, 0]);
+}
+
+#[test]
+fn words_come_by_loads_alone_where_an_area_is_known() {
+    let live = Live::new(&[(1, 4), (6, 8)], &[1, 2, 3, 6]);
+    assert_eq!(live.words(10), [None; 10]);
+    live.pages(10);
+    // The guard pages and what is between areas are for others to tell.
+    let known = [1, 2, 6].map(|page| (page, Some([page as u8 + 1; 8])));
+    for (page, word) in live.words(10).into_iter().enumerate() {
+        let known = known.iter().find(|(known, _)| *known == page);
+        assert_eq!(word, known.and_then(|(_, word)| *word), "page {page}");
+    }
+}
+
+#[test]
+fn words_that_are_not_whole_words_of_one_area_do_not_come_by_loads() {
+    let live = Live::new(&[(1, 3), (3, 5)], &[1, 2, 3]);
+    live.pages(6);
+    let at = [1, 4, 4092, 4095, 2 * 4096 - 4].map(|at| VirtAddr::new(VMALLOC + 4096 + at));
+    let mut words = [Some(0); 5];
+    live.kernel.vread_words(&at, &mut words);
+    assert_eq!(words, [None; 5]);
+    // No address of any machine, and one that lies in no table.
+    let at = [1 << 63, 0, u64::MAX - 7].map(VirtAddr::new);
+    live.kernel.vread_words(&at, &mut words);
+    assert_eq!(words, [None; 5]);
+    // As many as both hold.
+    live.kernel.vread_words(&[], &mut words);
+    assert_eq!(words, [None; 5]);
+    live.kernel.vread_words(&at, &mut []);
 }
 
 #[test]
