@@ -33,16 +33,12 @@ fn main() {
     vread_nofault::install().unwrap();
     divan::main();
     // Statics are not dropped, and the guest is to end with us.
-    for bench in [BENCH.get(), NEWEST.get()].into_iter().flatten() {
+    if let Some(bench) = BENCH.get() {
         let _ = bench.guest.run(&["/bin/busybox", "poweroff", "-f"]);
     }
 }
 
 static BENCH: OnceLock<Bench> = OnceLock::new();
-/// The newest kernel, with the most symbols and types.
-static NEWEST: OnceLock<Bench> = OnceLock::new();
-/// How many tasks are listed.
-const TASKS: u32 = 1000;
 
 struct Bench {
     guest: Guest,
@@ -59,20 +55,6 @@ fn bench() -> &'static Bench {
         let mount = "mkdir -p /dev/shm; mount -t tmpfs -o size=400m none /dev/shm";
         let script = format!("{mount}; {fill}");
         guest.run(&["/bin/busybox", "sh", "-c", &script]).unwrap();
-        let kernel = Kernel::attach(open(&guest)).unwrap();
-        let image = kernel.kcore_image().unwrap();
-        Bench {
-            guest,
-            kernel,
-            image,
-        }
-    })
-}
-
-fn newest() -> &'static Bench {
-    NEWEST.get_or_init(|| {
-        let config = GuestConfig::new(KernelRelease::V7_2).backend(Backend::File);
-        let guest = Guest::boot(&config).unwrap();
         let kernel = Kernel::attach(open(&guest)).unwrap();
         let image = kernel.kcore_image().unwrap();
         Bench {
@@ -201,43 +183,6 @@ fn own_memory_in_large_copies(bencher: Bencher<'_, '_>) {
             bytes.copy_from_slice(black_box(chunk));
             black_box(&mut bytes);
         }
-    });
-}
-
-/// Every line of the newest kernel's kallsyms, modules included; the aim is 50 ms.
-#[divan::bench]
-fn all_symbols_of_the_newest_kernel(bencher: Bencher<'_, '_>) {
-    let kernel = &newest().kernel;
-    bencher.bench_local(|| kernel.symbols().unwrap().iter().count());
-}
-
-/// The index of the newest kernel's types; the aim is 50 ms.
-#[divan::bench]
-fn index_the_types_of_the_newest_kernel(bencher: Bencher<'_, '_>) {
-    let bytes = newest().kernel.btf().unwrap().bytes();
-    bencher
-        .with_inputs(|| bytes.to_vec())
-        .bench_local_values(|bytes| vread_linux::Btf::parse(bytes).unwrap());
-}
-
-/// All processes with their command lines, and all threads; the aim is 20 ms.
-#[divan::bench]
-fn list_a_thousand_tasks(bencher: Bencher<'_, '_>) {
-    static SPAWNED: OnceLock<()> = OnceLock::new();
-    let bench = bench();
-    SPAWNED.get_or_init(|| {
-        bench.guest.spawn_processes(TASKS / 2).unwrap();
-        bench.guest.spawn_threads(TASKS / 2).unwrap();
-    });
-    bencher.bench_local(|| {
-        let tasks = bench
-            .kernel
-            .tasks(vread_linux::tasks::Threads::List)
-            .unwrap();
-        let threads = tasks.processes.iter().map(|process| process.threads.len());
-        let count: usize = threads.sum();
-        assert!(count > TASKS as usize, "{count} tasks");
-        count
     });
 }
 

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use vread_addr::{ByteLen, VirtAddr};
@@ -17,10 +17,22 @@ pub struct Symbol {
     pub module: Option<Arc<str>>,
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// As in `/proc/kallsyms`, without the line's end.
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x} {} {}", self.addr.get(), self.letter, self.name)?;
+        // Written out: there are hundreds of thousands, and the formatter takes its time for each number.
+        let mut digits = [0; 16];
+        for (digit, shift) in digits.iter_mut().rev().zip((0_u32..64).step_by(4)) {
+            let value = usize::try_from(self.addr.get() >> shift & 0xf).unwrap_or_default();
+            *digit = HEX.get(value).copied().unwrap_or_default();
+        }
+        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)?;
+        f.write_char(' ')?;
+        f.write_char(self.letter)?;
+        f.write_char(' ')?;
+        f.write_str(&self.name)?;
         match &self.module {
             Some(module) => write!(f, "\t[{module}]"),
             None => Ok(()),
