@@ -1,3 +1,5 @@
+mod by_evidence;
+
 use vread_addr::{ByteLen, PhysAddr, VirtAddr, VirtRange};
 
 use crate::virt_mem::VirtMem;
@@ -34,13 +36,10 @@ impl Bases {
     pub(crate) fn read(
         virt: VirtMem<'_>,
         info: &VmCoreInfo,
-        kallsyms: Option<&Kallsyms>,
+        kallsyms: &Kallsyms,
     ) -> Result<Self, LinuxError> {
         let levels = virt.table.levels();
         let variable = |name: &'static str, fixed: u64| {
-            let Some(kallsyms) = kallsyms else {
-                return Err(LinuxError::NoSymbol { name });
-            };
             match kallsyms.find(name) {
                 Some(addr) => virt.read_pointer(addr),
                 // A build without a dynamic layout has neither the variables nor 5 levels (G35).
@@ -48,10 +47,27 @@ impl Bases {
                 None => Err(LinuxError::NoSymbol { name }),
             }
         };
+        Self::checked(
+            levels,
+            info,
+            variable("page_offset_base", 0xffff_8880_0000_0000)?,
+            variable("vmalloc_base", 0xffff_c900_0000_0000)?,
+            variable("vmemmap_base", 0xffff_ea00_0000_0000)?,
+        )
+    }
+
+    /// The bases, if they can be a kernel's.
+    fn checked(
+        levels: PagingLevels,
+        info: &VmCoreInfo,
+        direct_map: VirtAddr,
+        vmalloc: VirtAddr,
+        vmemmap: VirtAddr,
+    ) -> Result<Self, LinuxError> {
         let bases = Self {
-            direct_map: variable("page_offset_base", 0xffff_8880_0000_0000)?,
-            vmalloc: variable("vmalloc_base", 0xffff_c900_0000_0000)?,
-            vmemmap: variable("vmemmap_base", 0xffff_ea00_0000_0000)?,
+            direct_map,
+            vmalloc,
+            vmemmap,
             vmalloc_size: match levels {
                 PagingLevels::Four => ByteLen::new(32 * TIB),
                 PagingLevels::Five => ByteLen::new(12_800 * TIB),

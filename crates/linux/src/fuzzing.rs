@@ -190,7 +190,7 @@ pub fn modules(mem: &PhysMem, table: PageTable, head: VirtAddr) -> Result<Vec<Mo
 ///
 /// [`LinuxError`], of what cannot be believed.
 pub fn resources(mem: &PhysMem, table: PageTable, root: VirtAddr) -> Result<Iomem, LinuxError> {
-    read_tree(VirtMem { mem, table }, ResourceLayout::of_6_12(), root)
+    read_tree(VirtMem { mem, table }, ResourceLayout::BUILT_IN, root)
 }
 
 /// Reads the log whose ring buffer the pointer at `prb` leads to.

@@ -2,8 +2,9 @@
 //!
 //! [`Kernel::attach`] takes a machine's physical memory and finds its way from there: VMCOREINFO by a
 //! scan of RAM, the page table and the load address from VMCOREINFO, the symbol table from there, the
-//! types (BTF) and the moving bases through symbols. Everything comes out of the target's own memory;
-//! no debuginfo, no agent and no pause are needed. What a kernel lacks is listed by
+//! types (BTF) and the moving bases through symbols, and where there are none, by what they look like in
+//! the image. Everything comes out of the target's own memory; no debuginfo, no agent and no pause are
+//! needed. What a kernel lacks is listed by
 //! [`Kernel::missing`], and all that does not depend on it works.
 //!
 //! A [`Kernel`] then is what the rooms below ask for: a
@@ -59,6 +60,7 @@ mod fields;
 mod forged;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod image;
 pub mod kallsyms;
 mod kernel;
 mod linear;

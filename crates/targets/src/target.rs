@@ -317,7 +317,7 @@ impl Target {
     /// The target has no symbol table.
     pub fn find_symbol(&self, name: &str) -> Result<Vec<VirtAddr>, TargetError> {
         match &self.source {
-            Source::Guest(guest) => Ok(guest.ask(Kernel::symbols)?.find_all(name)),
+            Source::Guest(guest) => guest.ask(|kernel| kernel.find_symbol(name)),
             Source::Arena(arena) => {
                 let symbols = arena.symbols().iter();
                 let named = symbols.filter(|symbol| symbol.name == name);

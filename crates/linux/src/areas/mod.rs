@@ -3,11 +3,13 @@
 mod again;
 #[cfg(test)]
 pub(crate) mod forge;
+mod freed;
 mod hint;
 mod layout;
 mod walk;
 
+pub(crate) use freed::lazily_freed;
 pub(crate) use hint::{AreaHints, SortedAreas};
 pub(crate) use layout::AreaLayout;
+pub(crate) use walk::AreaReader;
 pub use walk::KnownArea;
-pub(crate) use walk::{AreaReader, lazily_freed};

@@ -4,6 +4,7 @@ use vread_physmem::PhysMem;
 use vread_vmalloc::VmapArea;
 
 use super::AreaLayout;
+use super::freed::FreedIndex;
 use super::layout::{AreaRecord, DescriptorRecord, MAX_RECORD_LEN};
 use crate::linear::LinearMap;
 use crate::virt_mem::VirtMem;
@@ -11,9 +12,6 @@ use crate::{Kallsyms, LinuxError, VmCoreInfo};
 
 /// The most areas, of all lists together (G73).
 const MAX_AREAS: usize = 1 << 20;
-/// The most areas that wait for reuse in one stack: the kernel frees them for good after 32 MiB for each
-/// doubling of its CPUs.
-const MAX_FREED: usize = 1 << 17;
 /// The most odd areas that are passed over in one list. A list that leads round in a circle has no end of
 /// them.
 const MAX_DROPPED: usize = 1 << 10;
@@ -43,32 +41,21 @@ pub struct KnownArea {
 
 /// Where a kernel keeps its areas.
 #[derive(Debug, Clone, Copy)]
-enum AreaIndex {
+pub(super) enum AreaIndex {
     /// One sorted list (before 6.9, G50).
     List { head: VirtAddr },
     /// One sorted list for each node (G51): the variables that say where they are and how many.
     Nodes { array: VirtAddr, count: VirtAddr },
 }
 
-/// Where a kernel without nodes keeps areas that were freed (V11).
-#[derive(Debug, Clone, Copy)]
-enum FreedIndex {
-    /// One sorted list (6.1).
-    List { head: VirtAddr },
-    /// A singly linked list in no order, whose links are at `link` in an area (5.10).
-    Stack { head: VirtAddr, link: usize },
-    /// Not found.
-    Unknown,
-}
-
 /// Reads areas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AreaReader {
     pub(super) layout: AreaLayout,
-    index: AreaIndex,
+    pub(super) index: AreaIndex,
     pub(super) linear: LinearMap,
     /// Where areas are kept that were freed and are not yet reused, if not in nodes.
-    freed: FreedIndex,
+    pub(super) freed: FreedIndex,
 }
 
 /// What one list is expected to be like.
@@ -161,17 +148,19 @@ impl AreaReader {
         layout: AreaLayout,
         linear: LinearMap,
         info: &VmCoreInfo,
-        kallsyms: &Kallsyms,
+        kallsyms: Option<&Kallsyms>,
     ) -> Result<Self, LinuxError> {
-        let nodes = kallsyms
-            .find("vmap_nodes")
-            .zip(kallsyms.find("nr_vmap_nodes"));
+        let find = |name| kallsyms?.find(name);
+        let nodes = find("vmap_nodes").zip(find("nr_vmap_nodes"));
         let list = info
             .symbol("vmap_area_list")
-            .or(kallsyms.find("vmap_area_list"));
+            .or_else(|| find("vmap_area_list"));
         let index = match (nodes, list) {
             (Some((array, count)), _) => AreaIndex::Nodes { array, count },
             (None, Some(head)) => AreaIndex::List { head },
+            (None, None) if kallsyms.is_none() => {
+                return Err(LinuxError::Needs { what: "symbols" });
+            }
             (None, None) => {
                 return Err(LinuxError::NoSymbol { name: "vmap_nodes" });
             }
@@ -180,14 +169,7 @@ impl AreaReader {
             layout,
             index,
             linear,
-            freed: match (
-                kallsyms.find("purge_vmap_area_list"),
-                kallsyms.find("vmap_purge_list").zip(layout.purge_list),
-            ) {
-                (Some(head), _) => FreedIndex::List { head },
-                (None, Some((head, link))) => FreedIndex::Stack { head, link },
-                (None, None) => FreedIndex::Unknown,
-            },
+            freed: FreedIndex::new(&layout, find),
         })
     }
 
@@ -252,7 +234,7 @@ impl AreaReader {
         Ok(areas)
     }
 
-    fn node_heads(
+    pub(super) fn node_heads(
         &self,
         virt: VirtMem<'_>,
         list: impl Fn(super::layout::NodeLayout) -> ByteLen,
@@ -278,7 +260,7 @@ impl AreaReader {
     }
 
     /// Appends the areas of one list, read anew where it changed meanwhile.
-    fn read_list(
+    pub(super) fn read_list(
         &self,
         mem: &PhysMem,
         head: VirtAddr,
@@ -409,48 +391,8 @@ impl AreaReader {
         node.checked_sub(ByteLen::from_usize(self.layout.list))
     }
 
-    /// The areas of a singly linked list. It is emptied as a whole, so one that changes is read anew.
-    fn read_stack(
-        &self,
-        mem: &PhysMem,
-        head: VirtAddr,
-        link: usize,
-    ) -> Result<Vec<KnownArea>, LinuxError> {
-        let not_mapped = |addr| LinuxError::NotMapped { addr };
-        let link = ByteLen::from_usize(link);
-        let mut areas = Vec::new();
-        let (mut steps, mut remembered) = (0_usize, VirtAddr::new(0));
-        let mut node = self
-            .linear
-            .read_pointer(mem, head)
-            .ok_or(not_mapped(head))?;
-        while node.get() != 0 {
-            // Brent's way to notice a circle: every second power of two the place is remembered anew.
-            steps = steps.saturating_add(1);
-            if node == remembered || steps > MAX_FREED {
-                return Err(LinuxError::TooMany {
-                    what: "the list of freed vmap areas",
-                    at: node,
-                    limit: steps,
-                });
-            }
-            if steps.is_power_of_two() {
-                remembered = node;
-            }
-            let at = node.checked_sub(link).ok_or(not_mapped(node))?;
-            if let Some(record) = self.read_area(mem, at)? {
-                areas.push(self.complete(mem, at, record)?);
-            }
-            node = self
-                .linear
-                .read_pointer(mem, node)
-                .ok_or(not_mapped(node))?;
-        }
-        Ok(areas)
-    }
-
     /// Adds the descriptor, if the area is still the same after that was read.
-    fn complete(
+    pub(super) fn complete(
         &self,
         mem: &PhysMem,
         at: VirtAddr,
@@ -508,30 +450,6 @@ impl AreaReader {
             why: "it is shorter than its members",
         })
     }
-}
-
-/// Areas that were freed and are not yet reused, in the order of the kernel's lists (V16).
-pub(crate) fn lazily_freed(
-    reader: &AreaReader,
-    virt: VirtMem<'_>,
-) -> Result<Vec<KnownArea>, LinuxError> {
-    let without_descriptors = AreaReader {
-        layout: reader.layout.without_descriptors(),
-        ..*reader
-    };
-    let heads = match (reader.index, reader.freed) {
-        (AreaIndex::Nodes { .. }, _) => reader.node_heads(virt, |node| node.lazy)?,
-        (AreaIndex::List { .. }, FreedIndex::List { head }) => vec![head],
-        (AreaIndex::List { .. }, FreedIndex::Stack { head, link }) => {
-            return without_descriptors.read_stack(virt.mem, head, link);
-        }
-        (AreaIndex::List { .. }, FreedIndex::Unknown) => Vec::new(),
-    };
-    let mut areas = Vec::new();
-    for head in heads {
-        without_descriptors.read_list(virt.mem, head, &mut areas)?;
-    }
-    Ok(areas)
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@
 mod error;
 mod member;
 mod parse;
+mod search;
 mod shape;
 
 pub use error::BtfError;
 pub use member::Member;
 pub(crate) use parse::MAX_BTF_LEN;
 pub use parse::{Btf, BtfKind, Name, TypeId};
+pub(crate) use search::search;
 pub use shape::{
     BtfType, CompositeKind, CompositeMember, Elements, Enumerator, IntEncoding, Parameter,
     PlacedVariable, Qualifier, Shape, Sign,

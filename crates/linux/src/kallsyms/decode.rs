@@ -1,7 +1,7 @@
 use vread_addr::VirtAddr;
 
 use super::SymbolIndex;
-use super::tokens::{MAX_NAME_LEN, Tokens};
+use super::tokens::{MAX_NAME_LEN, NameBuffer, Tokens};
 use crate::fields::{i32_at, u32_at, u64_at};
 use crate::{LinuxError, Symbol};
 
@@ -120,17 +120,19 @@ impl Kallsyms {
     /// All symbols in table order, which is that of `/proc/kallsyms`.
     pub fn iter(&self) -> impl Iterator<Item = Symbol> + '_ {
         let all = 0..u32::try_from(self.len()).unwrap_or(u32::MAX);
-        all.filter_map(|index| self.get(SymbolIndex(index)))
+        let mut buffer = NameBuffer::new();
+        all.filter_map(move |index| self.get_through(SymbolIndex(index), &mut buffer))
     }
 
     /// The symbol `index`.
     #[must_use]
     pub fn get(&self, index: SymbolIndex) -> Option<Symbol> {
+        self.get_through(index, &mut NameBuffer::new())
+    }
+
+    fn get_through(&self, index: SymbolIndex, buffer: &mut NameBuffer) -> Option<Symbol> {
         let addr = self.address(index)?;
-        let mut expanded = Vec::with_capacity(32);
-        for piece in self.tokens.expand(self.compressed(index)?) {
-            expanded.extend_from_slice(piece);
-        }
+        let expanded = self.tokens.expand_into(self.compressed(index)?, buffer)?;
         let (letter, name) = expanded.split_first()?;
         Some(Symbol {
             addr,

@@ -3,6 +3,7 @@ use vread_addr::{ByteLen, VirtAddr};
 use super::decode::{MAX_NAMES_LEN, MAX_SYMBOLS, RawAddresses, RawTables};
 use super::tokens::TOKEN_INDEX_LEN;
 use super::{Kallsyms, search};
+use crate::image::MAX_IMAGE_LEN;
 use crate::virt_mem::VirtMem;
 use crate::{LinuxError, VmCoreInfo};
 
@@ -35,7 +36,7 @@ pub(crate) fn read_kallsyms(virt: VirtMem<'_>, info: &VmCoreInfo) -> Result<Kall
     })?;
     match Places::from_vmcoreinfo(info) {
         Some(places) => Kallsyms::decode(places.read(virt)?, stext),
-        None => search::search(virt, stext, search::MAX_IMAGE_LEN),
+        None => search::search(virt, stext, MAX_IMAGE_LEN),
     }
 }
 

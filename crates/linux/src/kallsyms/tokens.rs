@@ -7,12 +7,27 @@ pub(super) const MAX_NAME_LEN: usize = 511;
 /// The bytes of `kallsyms_token_index`: 256 positions of two bytes.
 pub(super) const TOKEN_INDEX_LEN: usize = 512;
 
+/// Tokens up to this length are copied as a whole word; few are longer, and none is in many names.
+const WORD: usize = 8;
+
 /// The 256 strings that names are made of.
 #[derive(Debug, Clone)]
 pub(super) struct Tokens {
     text: Vec<u8>,
     /// Start and end of each token in `text`.
     spans: Vec<(u16, u16)>,
+    /// Each token that is not longer than a word, with its length.
+    words: Vec<Option<([u8; WORD], usize)>>,
+}
+
+/// Room for a name, its type letter, and the rest of the last word.
+#[derive(Debug)]
+pub(super) struct NameBuffer([u8; MAX_NAME_LEN + 1 + WORD]);
+
+impl NameBuffer {
+    pub(super) fn new() -> Self {
+        Self([0; _])
+    }
 }
 
 impl Tokens {
@@ -36,8 +51,15 @@ impl Tokens {
             spans.push((start, u16::try_from(end).ok()?));
             next = end.checked_add(1)?;
         }
+        let word = |(start, end): &(u16, u16)| {
+            let token = table.get(usize::from(*start)..usize::from(*end))?;
+            let mut word = [0; WORD];
+            word.get_mut(..token.len())?.copy_from_slice(token);
+            Some((word, token.len()))
+        };
         Some(Self {
             text: table.get(..next)?.to_vec(),
+            words: spans.iter().map(word).collect(),
             spans,
         })
     }
@@ -55,8 +77,36 @@ impl Tokens {
         compressed.iter().map(len).sum()
     }
 
+    /// The whole of `compressed`, expanded; none where it is longer than any name.
+    pub(super) fn expand_into<'b>(
+        &self,
+        compressed: &[u8],
+        buffer: &'b mut NameBuffer,
+    ) -> Option<&'b [u8]> {
+        let NameBuffer(buffer) = buffer;
+        let mut at = 0_usize;
+        for byte in compressed {
+            let token = usize::from(*byte);
+            let rest = buffer.get_mut(at..)?;
+            let len = match self.words.get(token)? {
+                Some((word, len)) => {
+                    rest.first_chunk_mut().map(|to| *to = *word)?;
+                    *len
+                }
+                None => {
+                    let (start, end) = *self.spans.get(token)?;
+                    let text = self.text.get(usize::from(start)..usize::from(end))?;
+                    rest.get_mut(..text.len())?.copy_from_slice(text);
+                    text.len()
+                }
+            };
+            at = at.checked_add(len)?;
+        }
+        buffer.get(..at)
+    }
+
     /// The pieces of `compressed`, expanded.
-    pub(super) fn expand<'a>(&'a self, compressed: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    fn expand<'a>(&'a self, compressed: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         compressed.iter().map(|byte| {
             let (start, end) = self
                 .spans

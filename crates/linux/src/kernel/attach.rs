@@ -1,19 +1,21 @@
-use vread_addr::{ByteLen, PhysRange, VirtRange};
+use std::sync::Arc;
+
+use vread_addr::{ByteLen, PhysRange};
 use vread_iov_iter::SourceFailure;
 use vread_physmem::PhysMem;
 
 use super::banner;
 use super::boot::BootMark;
 use super::identify::{Identified, Rejected, Verdict};
+use super::parts::Parts;
 use super::{AttachError, AttachTimes, CpuPaging, FoundBy, Kernel, Missing};
 use crate::areas::{AreaHints, AreaLayout, AreaReader};
-use crate::btf::MAX_BTF_LEN;
 use crate::kallsyms::read_kallsyms;
 use crate::linear::LinearMap;
 use crate::memory::PageFilter;
 use crate::virt_mem::VirtMem;
 use crate::vmcoreinfo::{self, Candidate, InImage, Meter, ScanProgress};
-use crate::{Bases, Btf, Kallsyms, LinuxError, VmCoreInfo};
+use crate::{Btf, Kallsyms, LinuxError, VmCoreInfo};
 
 /// How much RAM is scanned page by page in this thread before the rest is shared out: the note lies low
 /// in memory nearly always.
@@ -99,7 +101,13 @@ impl Kernel {
             });
         };
         let kallsyms = kallsyms
-            .map_err(|why| keep("symbols", "no names, no areas, no bases", why))
+            .map_err(|why| {
+                keep(
+                    "symbols",
+                    "no names but those of VMCOREINFO, no tasks, no modules",
+                    why,
+                )
+            })
             .ok();
 
         let virt = VirtMem {
@@ -107,16 +115,25 @@ impl Kernel {
             table: kernel.table,
         };
         let info = &kernel.candidate.info;
-        let btf = times
-            .time("types", || read_btf(virt, kallsyms.as_ref()))
-            .map_err(|why| keep("types", "no areas, no RAM list, no modules", why))
+        let parts = match &kallsyms {
+            Some(kallsyms) => Parts::by_symbols(virt, info, kallsyms, &mut times),
+            None => Parts::by_shape(virt, &kernel, &mut times),
+        };
+        let btf = parts
+            .btf
+            .map_err(|why| keep("types", "no tasks, no modules, no values by type", why))
             .ok();
-        let bases = times
-            .time("bases", || Bases::read(virt, info, kallsyms.as_ref()))
+        let bases = parts
+            .bases
             .map_err(|why| keep("bases", "no direct map, no vmalloc space", why))
             .ok();
-        let image = image_range(kallsyms.as_ref())
+        let image = parts
+            .image
             .map_err(|why| keep("image range", "no text segment", why))
+            .ok();
+        let root_resource = parts
+            .root_resource
+            .map_err(|why| keep("resources", "no list of RAM, no RAM segments", why))
             .ok();
         let linear = bases
             .as_ref()
@@ -125,11 +142,12 @@ impl Kernel {
             .ok_or(LinuxError::Needs {
                 what: "bases and the image's range",
             });
+        const NO_AREAS: &str = "no vmallocinfo; vmalloc space is read as the page table maps it";
         let areas = times
             .time("areas", || {
                 area_reader(info, btf.as_ref(), linear.clone(), kallsyms.as_ref())
             })
-            .map_err(|why| keep("areas", "vmalloc space reads as zeros", why))
+            .map_err(|why| keep("areas", NO_AREAS, why))
             .ok();
         let page_filter = bases
             .as_ref()
@@ -149,9 +167,10 @@ impl Kernel {
             found_by,
             mem,
             kallsyms,
-            btf,
+            btf: btf.map(Arc::new),
             bases,
             image,
+            root_resource,
             areas,
             hints: AreaHints::default(),
             page_filter,
@@ -336,25 +355,6 @@ impl Survey {
     }
 }
 
-fn read_btf(virt: VirtMem<'_>, kallsyms: Option<&Kallsyms>) -> Result<Btf, LinuxError> {
-    let find = |name: &'static str| {
-        let found = kallsyms.and_then(|kallsyms| kallsyms.find(name));
-        found.ok_or(LinuxError::NoSymbol { name })
-    };
-    let start = find("__start_BTF")?;
-    let malformed = |why| LinuxError::Malformed {
-        what: "BTF",
-        at: start,
-        why,
-    };
-    let len = find("__stop_BTF")?
-        .checked_offset_from(start)
-        .and_then(ByteLen::to_usize)
-        .filter(|len| *len <= MAX_BTF_LEN)
-        .ok_or(malformed("it ends before it starts, or beyond the limit"))?;
-    Ok(Btf::parse(virt.read_vec(start, len)?)?)
-}
-
 fn area_reader(
     info: &VmCoreInfo,
     btf: Option<&Btf>,
@@ -363,21 +363,7 @@ fn area_reader(
 ) -> Result<AreaReader, LinuxError> {
     let needs = |what| LinuxError::Needs { what };
     let layout = AreaLayout::from_btf(btf.ok_or(needs("types"))?)?;
-    let kallsyms = kallsyms.ok_or(needs("symbols"))?;
     AreaReader::new(layout, linear?, info, kallsyms)
-}
-
-fn image_range(kallsyms: Option<&Kallsyms>) -> Result<VirtRange, LinuxError> {
-    let find = |name: &'static str| {
-        let found = kallsyms.and_then(|kallsyms| kallsyms.find(name));
-        found.ok_or(LinuxError::NoSymbol { name })
-    };
-    let start = find("_text")?;
-    VirtRange::new(start, find("_end")?).ok_or(LinuxError::Malformed {
-        what: "the image's range",
-        at: start,
-        why: "_end lies below _text",
-    })
 }
 
 /// The first `len` bytes of RAM, and the rest.

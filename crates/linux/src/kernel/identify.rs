@@ -6,11 +6,19 @@ use crate::bases::image_to_phys;
 use crate::fields::until_nul;
 use crate::virt_mem::VirtMem;
 use crate::vmcoreinfo::Candidate;
-use crate::{Kallsyms, LinuxError, PageTable, PagingLevels};
+use crate::{Kallsyms, LinuxError, PageTable, PagingLevels, VmCoreInfo};
 
-/// Where `release` stands in `struct new_utsname`, whose fields have 65 bytes each (Linux UAPI).
-const RELEASE_IN_UTSNAME: u64 = 2 * 65;
+/// Each field of `struct new_utsname` has so many bytes (Linux UAPI).
 const UTSNAME_FIELD_LEN: usize = 65;
+
+/// A field of `struct new_utsname`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UtsnameField {
+    /// As `uname -r` prints it.
+    Release,
+    /// As `uname -v` prints it.
+    Version,
+}
 
 /// A candidate whose word was checked against the memory that it describes (N9 c).
 #[derive(Debug)]
@@ -76,10 +84,11 @@ impl Identified {
             return Err(Rejected::Stale(why));
         }
         let virt = VirtMem { mem, table };
-        let release = read_release(virt, &candidate).map_err(|error| match error {
-            LinuxError::Source(_) => Rejected::Failed(error),
-            _ => Rejected::Stale(error.to_string()),
-        })?;
+        let release =
+            read_utsname(virt, info, UtsnameField::Release).map_err(|error| match error {
+                LinuxError::Source(_) => Rejected::Failed(error),
+                _ => Rejected::Stale(error.to_string()),
+            })?;
         let said = candidate.info.os_release().unwrap_or_default();
         if release != said {
             return Err(Rejected::Stale(format!(
@@ -124,16 +133,25 @@ impl Identified {
     }
 }
 
-fn read_release(virt: VirtMem<'_>, candidate: &Candidate) -> Result<String, LinuxError> {
-    let info = &candidate.info;
+/// A field of the names that the kernel has for itself.
+pub(super) fn read_utsname(
+    virt: VirtMem<'_>,
+    info: &VmCoreInfo,
+    field: UtsnameField,
+) -> Result<String, LinuxError> {
     let key = "SYMBOL(init_uts_ns)";
     let namespace = info
         .symbol("init_uts_ns")
         .ok_or(LinuxError::NoKey { key })?;
     // 5.10 does not say where the name is: a reference count of 4 bytes stands before it there.
     let name = info.offset("uts_namespace.name").unwrap_or(ByteLen::new(4));
-    let at = name
-        .checked_add(ByteLen::new(RELEASE_IN_UTSNAME))
+    let place = match field {
+        UtsnameField::Release => 2,
+        UtsnameField::Version => 3,
+    };
+    let at = ByteLen::from_usize(UTSNAME_FIELD_LEN)
+        .checked_mul(place)
+        .and_then(|place| name.checked_add(place))
         .and_then(|offset| namespace.checked_add(offset))
         .ok_or(LinuxError::NoKey { key })?;
     let field: [u8; UTSNAME_FIELD_LEN] = virt.read_array(at)?;

@@ -14,7 +14,7 @@ impl Kernel {
     ///
     /// [`LinuxError`] where the kernel does not say where its log is, or the log cannot be read.
     pub fn log(&self) -> Result<Log, LinuxError> {
-        let layout = LogLayout::new(&self.info, self.btf.as_ref())?;
+        let layout = LogLayout::new(&self.info, self.btf.as_deref())?;
         let prb = self
             .info
             .symbol("prb")

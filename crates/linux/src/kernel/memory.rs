@@ -59,7 +59,14 @@ impl Kernel {
         addr: VirtAddr,
         len: ByteLen,
     ) -> Progress {
-        vread_iter(self, iter, addr, len)
+        match self.areas {
+            Some(_) => vread_iter(self, iter, addr, len),
+            // The page table alone tells what there is. It has no memory of devices either, since that is
+            // none of the machine's RAM.
+            None => self.copy_mapped(iter, addr, len, |phys, len, iter| {
+                self.mem.copy_run_to_iter_nofault(phys, len, iter)
+            }),
+        }
     }
 
     /// Copies `len` bytes from `addr`, run by run of what the page table maps, holes as zeros.

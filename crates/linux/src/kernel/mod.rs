@@ -17,6 +17,7 @@ mod missing;
 mod mounts;
 mod net;
 mod notes;
+mod parts;
 mod segments;
 mod space;
 mod symbols;
@@ -35,6 +36,8 @@ pub use space::AreaCopy;
 pub use symbols::Symbols;
 pub use times::AttachTimes;
 pub use vmallocinfo::{Caller, VmallocKind, VmallocLine};
+
+use std::sync::Arc;
 
 use boot::BootMark;
 use vread_addr::{ByteLen, PhysAddr, VirtAddr, VirtRange};
@@ -62,9 +65,10 @@ pub struct Kernel {
     release: String,
     phys_base: u64,
     kallsyms: Option<Kallsyms>,
-    btf: Option<Btf>,
+    btf: Option<Arc<Btf>>,
     bases: Option<Bases>,
     image: Option<VirtRange>,
+    root_resource: Option<VirtAddr>,
     areas: Option<AreaReader>,
     hints: AreaHints,
     page_filter: Option<PageFilter>,
@@ -131,7 +135,7 @@ impl Kernel {
     /// The types.
     #[must_use]
     pub fn btf(&self) -> Option<&Btf> {
-        self.btf.as_ref()
+        self.btf.as_deref()
     }
 
     /// Where the moving regions begin.
@@ -140,7 +144,8 @@ impl Kernel {
         self.bases.as_ref()
     }
 
-    /// `[_text, _end)`, where it lies now.
+    /// `[_text, _end)`, where it lies now; where there are no symbols, up to what the list of resources
+    /// calls its end.
     #[must_use]
     pub fn image(&self) -> Option<VirtRange> {
         self.image
@@ -182,7 +187,7 @@ impl Kernel {
     }
 
     /// The types, or the error that says they are missing.
-    pub(crate) fn need_btf(&self) -> Result<&Btf, LinuxError> {
+    pub(crate) fn need_btf(&self) -> Result<&Arc<Btf>, LinuxError> {
         self.btf.as_ref().ok_or(LinuxError::Needs {
             what: "the kernel's types (BTF)",
         })

@@ -15,26 +15,23 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`LinuxError`] where symbols or types are missing, or the tree cannot be read.
+    /// [`LinuxError`] where it was not found, or the tree cannot be read.
     pub fn iomem(&self) -> Result<Iomem, LinuxError> {
-        read_iomem(
-            self.virt(),
-            self.need_btf()?,
-            self.need_symbol("iomem_resource")?,
-        )
+        let root = self.root_resource.ok_or(LinuxError::Needs {
+            what: "the kernel's list of resources",
+        })?;
+        read_iomem(self.virt(), self.btf.as_deref(), root)
     }
 
     /// The segments of the kernel's own `/proc/kcore`, in its order (E3), for the RAM that it has now.
     ///
-    /// The vsyscall page that 5.10 may have as its first segment is not among them.
+    /// The vsyscall page that 5.10 may have as its first segment is not among them, nor is what cannot be
+    /// placed for want of something that is [`missing`](Self::missing).
     ///
     /// # Errors
     ///
-    /// [`LinuxError`] where the bases are missing or the RAM list cannot be read.
+    /// [`LinuxError`] where the RAM list cannot be read.
     pub fn segments(&self) -> Result<Vec<KcoreSegment>, LinuxError> {
-        let bases = self.bases.as_ref().ok_or(LinuxError::Needs {
-            what: "the kernel's bases",
-        })?;
         let mut segments = Vec::new();
         if let Some(image) = self.image {
             segments.push(KcoreSegment {
@@ -44,13 +41,15 @@ impl Kernel {
                 phys: Some(image_to_phys(image.start(), self.phys_base)),
             });
         }
-        segments.push(KcoreSegment {
-            kind: SegmentKind::Vmalloc,
-            start: bases.vmalloc,
-            // E14: `VMALLOC_END` is the last byte, and the kernel takes it for the end.
-            len: bases.vmalloc_size.saturating_sub(ByteLen::new(1)),
-            phys: None,
-        });
+        if let Some(bases) = &self.bases {
+            segments.push(KcoreSegment {
+                kind: SegmentKind::Vmalloc,
+                start: bases.vmalloc,
+                // E14: `VMALLOC_END` is the last byte, and the kernel takes it for the end.
+                len: bases.vmalloc_size.saturating_sub(ByteLen::new(1)),
+                phys: None,
+            });
+        }
         if let Some(modules) = modules_range(&self.info) {
             segments.push(KcoreSegment {
                 kind: SegmentKind::Vmalloc,
@@ -59,6 +58,9 @@ impl Kernel {
                 phys: None,
             });
         }
+        let (Some(bases), Some(_)) = (&self.bases, self.root_resource) else {
+            return Ok(segments);
+        };
         let page_len = self
             .info
             .size("page")

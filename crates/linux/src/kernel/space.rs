@@ -53,8 +53,8 @@ impl VmapSpace for Kernel {
         match self.refresh_hints() {
             Ok(areas) => Ok(areas.find(addr).map(|hint| AreaCopy(hint.known.area))),
             Err(LinuxError::Source(failure)) => Err(failure),
-            // A kernel whose areas cannot be had at all: its vmalloc space reads as zeros, and
-            // `Kernel::missing` says so.
+            // A kernel whose areas cannot be had at all, as `Kernel::missing` says: its vmalloc space is not
+            // read by areas.
             Err(LinuxError::Needs { .. }) => Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "areas cannot be read");

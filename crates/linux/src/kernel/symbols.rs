@@ -83,6 +83,21 @@ impl Kernel {
             generated,
         })
     }
+
+    /// The addresses of all symbols called `name`, those of modules included: names are not unique (G26).
+    /// Where there is no symbol table, VMCOREINFO has a few.
+    ///
+    /// # Errors
+    ///
+    /// [`LinuxError`] where there is no symbol table, and VMCOREINFO does not have the name either.
+    pub fn find_symbol(&self, name: &str) -> Result<Vec<VirtAddr>, LinuxError> {
+        // N12: of these, VMCOREINFO has the value, not the address.
+        const VALUES: [&str; 2] = ["mem_section", "vmemmap"];
+        match (&self.kallsyms, self.info.symbol(name)) {
+            (None, Some(addr)) if !VALUES.contains(&name) => Ok(vec![addr]),
+            _ => Ok(self.symbols()?.find_all(name)),
+        }
+    }
 }
 
 impl Symbols<'_> {

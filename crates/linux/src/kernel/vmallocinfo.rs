@@ -67,7 +67,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`LinuxError`] where areas or symbols are missing or cannot be read.
+    /// [`LinuxError`] where areas are missing or cannot be read.
     pub fn vmallocinfo(&self) -> Result<Vec<VmallocLine>, LinuxError> {
         // First what is more likely to be missing.
         let areas = self.walk_areas()?;
@@ -79,7 +79,8 @@ impl Kernel {
             });
         }
         let mut context = Context {
-            symbols: self.symbols()?,
+            // Without symbols a caller is an address.
+            symbols: self.symbols().ok(),
             callers: HashMap::new(),
             pages_left: MAX_COUNTED_PAGES,
         };
@@ -201,7 +202,7 @@ impl Kernel {
 
 /// What all lines of one call have in common.
 struct Context<'k> {
-    symbols: Symbols<'k>,
+    symbols: Option<Symbols<'k>>,
     /// Few callers allocate many areas.
     callers: HashMap<VirtAddr, Caller>,
     /// How many more pages may be counted.
@@ -213,7 +214,8 @@ impl Context<'_> {
         if self.callers.len() >= MAX_CALLERS && !self.callers.contains_key(&addr) {
             return Caller::Address(addr);
         }
-        let resolve = || match self.symbols.resolve(addr) {
+        let symbols = self.symbols.as_ref();
+        let resolve = || match symbols.and_then(|symbols| symbols.resolve(addr)) {
             Some(symbol) => Caller::Symbol(symbol),
             None => Caller::Address(addr),
         };

@@ -2,6 +2,7 @@ use std::fmt;
 
 use vread_addr::{ByteLen, PhysAddr, PhysRange, VirtAddr};
 
+use super::root_resource::is_root;
 use crate::fields::u64_at;
 use crate::virt_mem::VirtMem;
 use crate::{Btf, LinuxError};
@@ -85,35 +86,45 @@ fn is_busy_system_ram(flags: u64) -> bool {
 }
 
 /// Where the members of `struct resource` lie.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
-    len: usize,
-    start: usize,
+    pub(super) len: usize,
+    pub(super) start: usize,
     end: usize,
     name: usize,
-    flags: usize,
+    pub(super) flags: usize,
+    pub(super) parent: usize,
     sibling: usize,
     child: usize,
 }
 
 /// A copy of a `struct resource`.
-struct Record {
-    start: u64,
+pub(super) struct Record {
+    pub(super) start: u64,
     /// Inclusive, as the kernel has it.
-    last: u64,
-    name: VirtAddr,
-    flags: u64,
-    sibling: Option<VirtAddr>,
-    child: Option<VirtAddr>,
+    pub(super) last: u64,
+    pub(super) name: VirtAddr,
+    pub(super) flags: u64,
+    pub(super) parent: Option<VirtAddr>,
+    pub(super) sibling: Option<VirtAddr>,
+    pub(super) child: Option<VirtAddr>,
 }
 
 /// Reads the tree below the resource at `root` (`iomem_resource`).
 pub(crate) fn read_iomem(
     virt: VirtMem<'_>,
-    btf: &Btf,
+    btf: Option<&Btf>,
     root: VirtAddr,
 ) -> Result<Iomem, LinuxError> {
-    read_tree(virt, Layout::from_btf(btf)?, root)
+    let layout = Layout::of(btf)?;
+    if btf.is_none() && !is_root(virt, layout, root)? {
+        return Err(LinuxError::Malformed {
+            what: "iomem_resource",
+            at: root,
+            why: "it has not the layout that is known, and the kernel's types are missing",
+        });
+    }
+    read_tree(virt, layout, root)
 }
 
 pub(crate) fn read_tree(
@@ -180,19 +191,22 @@ fn next_above(pending: &mut Vec<VirtAddr>) -> Option<VirtAddr> {
 }
 
 impl Layout {
-    /// That of 6.12, for memory that is made up.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) const fn of_6_12() -> Self {
-        Self {
-            len: 64,
-            start: 0,
-            end: 8,
-            name: 16,
-            flags: 24,
-            sibling: 48,
-            child: 56,
-        }
+    /// What the types say or, without any, [`BUILT_IN`](Self::BUILT_IN).
+    pub(super) fn of(btf: Option<&Btf>) -> Result<Self, LinuxError> {
+        btf.map_or(Ok(Self::BUILT_IN), Self::from_btf)
     }
+
+    /// The layout that the types of all known 64-bit kernels say, 5.10 to 7.2.
+    pub(crate) const BUILT_IN: Self = Self {
+        len: 64,
+        start: 0,
+        end: 8,
+        name: 16,
+        flags: 24,
+        parent: 40,
+        sibling: 48,
+        child: 56,
+    };
 
     fn from_btf(btf: &Btf) -> Result<Self, LinuxError> {
         let offset = |name: &'static str| {
@@ -208,12 +222,13 @@ impl Layout {
             end: offset("resource.end")?,
             name: offset("resource.name")?,
             flags: offset("resource.flags")?,
+            parent: offset("resource.parent")?,
             sibling: offset("resource.sibling")?,
             child: offset("resource.child")?,
         })
     }
 
-    fn read(&self, virt: VirtMem<'_>, at: VirtAddr) -> Result<Record, LinuxError> {
+    pub(super) fn read(&self, virt: VirtMem<'_>, at: VirtAddr) -> Result<Record, LinuxError> {
         let bytes = virt.read_vec(at, self.len)?;
         let word = |offset| {
             u64_at(&bytes, offset).ok_or(LinuxError::Malformed {
@@ -228,6 +243,7 @@ impl Layout {
             last: word(self.end)?,
             name: VirtAddr::new(word(self.name)?),
             flags: word(self.flags)?,
+            parent: pointer(word(self.parent)?),
             sibling: pointer(word(self.sibling)?),
             child: pointer(word(self.child)?),
         })
@@ -240,7 +256,7 @@ mod tests {
     use crate::forged::{ForgedRam, virt};
 
     const AT: u64 = 0xffff_8880_0000_0000;
-    const LAYOUT: Layout = Layout::of_6_12();
+    const LAYOUT: Layout = Layout::BUILT_IN;
 
     /// Start, last, flags, sibling and child (by index; 0, the root, for none) of each resource.
     type Forged = (u64, u64, u64, u64, u64);

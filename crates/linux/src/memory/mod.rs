@@ -2,6 +2,7 @@
 
 mod iomem;
 mod page_filter;
+mod root_resource;
 mod sections;
 
 pub(crate) use iomem::read_iomem;
@@ -9,3 +10,4 @@ pub use iomem::{Iomem, Resource};
 #[cfg(feature = "fuzzing")]
 pub(crate) use iomem::{Layout as ResourceLayout, read_tree};
 pub(crate) use page_filter::{MAX_CHECKED, PageFilter, PageVerdict};
+pub(crate) use root_resource::find_root_resource;

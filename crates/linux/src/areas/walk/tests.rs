@@ -1,5 +1,6 @@
 use super::super::forge::{self, DIRECT, Forged, HEAD, RECORDS, VMALLOC, at};
 use super::*;
+use crate::areas::lazily_freed;
 use crate::forged::virt;
 use vread_vmalloc::VmFlags;
 

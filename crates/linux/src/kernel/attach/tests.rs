@@ -53,13 +53,26 @@ fn attaches_to_a_kernel_without_symbols_and_says_what_is_missing() {
             "types",
             "bases",
             "image range",
+            "resources",
             "areas",
             "page descriptors"
         ]
     );
     assert!(kernel.symbols().is_err());
-    assert!(kernel.segments().is_err());
+    assert!(kernel.iomem().is_err());
     // What there is works.
+    let segments = kernel.segments().unwrap();
+    let kinds: Vec<_> = segments.iter().map(|segment| segment.kind).collect();
+    assert_eq!(
+        kinds,
+        [vread_kcore::SegmentKind::Vmalloc],
+        "that of modules"
+    );
+    assert_eq!(
+        kernel.find_symbol("_stext").unwrap(),
+        [vread_addr::VirtAddr::new(IMAGE)]
+    );
+    assert!(kernel.find_symbol("linux_banner").is_err());
     let stext = kernel.vmcoreinfo().symbol("_stext").unwrap();
     let found = kernel.page_table().translate(kernel.phys_mem(), stext);
     assert_eq!(found, Ok(Some(vread_addr::PhysAddr::new(0x2_0000))));

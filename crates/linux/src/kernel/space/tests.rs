@@ -56,6 +56,7 @@ impl Live {
             btf: None,
             bases: Some(forge::bases()),
             image: None,
+            root_resource: None,
             areas: Some(forged.reader()),
             hints: AreaHints::default(),
             page_filter: None,
