@@ -25,6 +25,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Session {
     current: RwLock<Arc<Target>>,
+    /// Held by the one who opens the target again, for as long as that takes. Others who want the new one
+    /// wait for it; who only looks at the old one does not.
+    reopening: Mutex<()>,
     /// When the kernel's clock was last seen to tick, as a kernel's does.
     ticked: Mutex<Option<Instant>>,
 }
@@ -35,6 +38,7 @@ impl Session {
     pub fn new(target: Arc<Target>) -> Arc<Self> {
         let session = Arc::new(Self {
             current: RwLock::new(target),
+            reopening: Mutex::new(()),
             ticked: Mutex::new(None),
         });
         let weak = Arc::downgrade(&session);
@@ -66,12 +70,17 @@ impl Session {
                 }
             }
         }
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let reopening = self.reopening.lock();
+        let _reopening = reopening.unwrap_or_else(PoisonError::into_inner);
         // Another thread may have opened it while we waited.
-        if Arc::ptr_eq(&current, &target) {
-            *current = Arc::new(target.reopen()?);
+        let last = self.last();
+        if !Arc::ptr_eq(&last, &target) {
+            return Ok(last);
         }
-        Ok(Arc::clone(&current))
+        let opened = Arc::new(target.reopen()?);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::clone(&opened);
+        Ok(opened)
     }
 
     /// The target that was current last.
