@@ -58,4 +58,7 @@ pub enum BtfError {
         /// The offset.
         name: u32,
     },
+    /// Types of a module that go on from those of another module.
+    #[error("BTF cannot go on from BTF that is split itself")]
+    SplitBase,
 }

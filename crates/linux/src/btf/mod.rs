@@ -13,6 +13,8 @@ mod shape;
 pub use error::BtfError;
 pub use member::Member;
 pub(crate) use parse::MAX_BTF_LEN;
+#[cfg(test)]
+pub(crate) use parse::forge;
 pub use parse::{Btf, BtfKind, Name, TypeId};
 pub(crate) use search::search;
 pub use shape::{

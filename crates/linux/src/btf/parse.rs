@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use vread_addr::ByteLen;
 
 use super::BtfError;
@@ -8,7 +10,7 @@ pub(crate) const MAX_BTF_LEN: usize = 64 << 20;
 /// The most types (G41).
 const MAX_TYPES: u32 = 1 << 20;
 /// The bytes of a type's record before its tail.
-pub(super) const RECORD_LEN: usize = 12;
+const RECORD_LEN: usize = 12;
 /// How many typedefs and qualifiers may stand before a type (G41).
 const MAX_CHAIN: usize = 32;
 
@@ -120,12 +122,19 @@ impl BtfKind {
 }
 
 /// A kernel's types, checked so far that every record and every name can be found.
+///
+/// Those of a module are split: their numbers and names go on where those of the image end, and they refer to
+/// types of the image. What a number or a name stands for is found in both; what is listed is the module's own.
 pub struct Btf {
     bytes: Vec<u8>,
+    base: Option<Arc<Btf>>,
+    /// How many types and bytes of names the base has.
+    base_types: u32,
+    base_names: u32,
     /// The end of the type section, and the string section, as positions in `bytes`.
     types_end: usize,
     strings: core::ops::Range<usize>,
-    /// Where the record of type `i + 1` begins.
+    /// Where the record of type `base_types + i + 1` begins.
     records: Vec<u32>,
     /// The named structs and unions, ordered by name.
     composites: Vec<TypeId>,
@@ -135,6 +144,7 @@ pub struct Btf {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
     pub(super) at: usize,
+    owner: Owner,
     pub(super) name: Name,
     pub(super) kind: BtfKind,
     /// The kind flag: what it says depends on the kind.
@@ -144,6 +154,13 @@ pub(super) struct Record {
     pub(super) size_or_type: u32,
 }
 
+/// Whose bytes a record is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    This,
+    Base,
+}
+
 impl Btf {
     /// Parses the bytes between `__start_BTF` and `__stop_BTF` (G40, G41).
     ///
@@ -151,6 +168,22 @@ impl Btf {
     ///
     /// [`BtfError`], at the first thing that is wrong.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+        Self::parse_with(bytes, None)
+    }
+
+    /// Parses what a module adds to the types of its kernel's image: the bytes of `/sys/kernel/btf/MODULE`.
+    ///
+    /// # Errors
+    ///
+    /// [`BtfError`], at the first thing that is wrong; also for a base that has one itself.
+    pub fn parse_split(bytes: Vec<u8>, base: Arc<Self>) -> Result<Self, BtfError> {
+        match base.base {
+            Some(_) => Err(BtfError::SplitBase),
+            None => Self::parse_with(bytes, Some(base)),
+        }
+    }
+
+    fn parse_with(bytes: Vec<u8>, base: Option<Arc<Self>>) -> Result<Self, BtfError> {
         let have = bytes.len();
         if have > MAX_BTF_LEN {
             return Err(BtfError::TooLong {
@@ -174,8 +207,16 @@ impl Btf {
         };
         let types = section(header(8)?, header(12)?)?;
         let strings = section(header(16)?, header(20)?)?;
+        // Both are below `MAX_BTF_LEN`.
+        let base_len = |len: fn(&Self) -> usize| {
+            let len = base.as_deref().map(len).unwrap_or_default();
+            u32::try_from(len).unwrap_or(u32::MAX)
+        };
         let mut btf = Self {
             bytes,
+            base_types: base_len(Self::len),
+            base_names: base_len(Self::names_len),
+            base,
             types_end: types.end,
             strings,
             records: Vec::new(),
@@ -185,13 +226,24 @@ impl Btf {
         Ok(btf)
     }
 
-    /// The bytes, as `/sys/kernel/btf/vmlinux` has them.
+    /// The bytes, as the file in `/sys/kernel/btf` has them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many types there are, `void` not counted.
+    /// The types that these go on from.
+    #[must_use]
+    pub fn base(&self) -> Option<&Self> {
+        self.base.as_deref()
+    }
+
+    /// How many bytes of names there are, those of the base not counted.
+    pub(crate) fn names_len(&self) -> usize {
+        self.strings.len()
+    }
+
+    /// How many types there are, `void` and those of the base not counted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
@@ -203,9 +255,14 @@ impl Btf {
         self.records.is_empty()
     }
 
-    /// The struct or union `name`; the first of several.
+    /// The struct or union `name`; the first of several, those of the base last.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<TypeId> {
+        self.find_own(name)
+            .or_else(|| self.base.as_deref()?.find_own(name))
+    }
+
+    fn find_own(&self, name: &str) -> Option<TypeId> {
         let first = self
             .composites
             .partition_point(|id| self.name_of(*id) < name.as_bytes());
@@ -231,10 +288,8 @@ impl Btf {
                 // x86_64, the only machine so far.
                 BtfKind::Ptr => 8,
                 BtfKind::Array => {
-                    let tail = record.at.checked_add(RECORD_LEN)?;
-                    count =
-                        count.checked_mul(u64::from(u32_at(&self.bytes, tail.checked_add(8)?)?))?;
-                    id = TypeId(u32_at(&self.bytes, tail)?);
+                    count = count.checked_mul(u64::from(self.tail(record, 2)?))?;
+                    id = TypeId(self.tail(record, 0)?);
                     continue;
                 }
                 _ => return None,
@@ -282,9 +337,28 @@ impl Btf {
     }
 
     pub(super) fn record(&self, id: TypeId) -> Option<Record> {
-        let index = usize::try_from(id.0.checked_sub(1)?).ok()?;
-        let at = usize::try_from(*self.records.get(index)?).ok()?;
-        record_at(self.bytes.get(..self.types_end)?, at).ok()
+        if let Some(base) = self.base.as_deref()
+            && id.0 <= self.base_types
+        {
+            return Some(Record {
+                owner: Owner::Base,
+                ..base.record(id)?
+            });
+        }
+        let index = id.0.checked_sub(self.base_types)?.checked_sub(1)?;
+        let at = self.records.get(usize::try_from(index).ok()?)?;
+        let types = self.bytes.get(..self.types_end)?;
+        record_at(types, usize::try_from(*at).ok()?).ok()
+    }
+
+    /// Word `index` behind a record.
+    pub(super) fn tail(&self, record: Record, index: usize) -> Option<u32> {
+        let bytes = match record.owner {
+            Owner::This => &self.bytes,
+            Owner::Base => &self.base.as_deref()?.bytes,
+        };
+        let at = record.at.checked_add(RECORD_LEN)?;
+        u32_at(bytes, at.checked_add(index.checked_mul(4)?)?)
     }
 
     /// A name's letters, without the NUL; empty where the string section does not hold it.
@@ -293,34 +367,37 @@ impl Btf {
         self.string(name).unwrap_or_default()
     }
 
-    /// The numbers of all types.
+    /// The numbers of all types but those of the base.
     pub(super) fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
-        let last = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        (1..=last).map(TypeId)
+        let own = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let before = self.base_types;
+        (1..=own).map(move |id| TypeId(before.saturating_add(id)))
     }
 
     /// The NUL-terminated string at `name`.
     pub(super) fn string(&self, name: Name) -> Option<&[u8]> {
+        let Some(own) = name.0.checked_sub(self.base_names) else {
+            return self.base.as_deref()?.string(name);
+        };
         let strings = self.bytes.get(self.strings.clone())?;
-        let from = strings.get(usize::try_from(name.0).ok()?..)?;
+        let from = strings.get(usize::try_from(own).ok()?..)?;
         let end = memchr::memchr(0, from)?;
         from.get(..end)
     }
 
     /// The elements of a composite: name, type and offset word of each.
     pub(super) fn members(&self, record: Record) -> impl Iterator<Item = (Name, TypeId, u32)> + '_ {
-        let tail = record.at.saturating_add(RECORD_LEN);
         (0..record.vlen).map_while(move |index| {
-            let at = tail.checked_add(index.checked_mul(12)?)?;
-            let word = |n: usize| u32_at(&self.bytes, at.checked_add(n)?);
-            Some((Name(word(0)?), TypeId(word(4)?), word(8)?))
+            let first = index.checked_mul(3)?;
+            let word = |n: usize| self.tail(record, first.checked_add(n)?);
+            Some((Name(word(0)?), TypeId(word(1)?), word(2)?))
         })
     }
 
     fn index(&mut self, start: usize) -> Result<(), BtfError> {
         let types = self.bytes.get(..self.types_end).unwrap_or_default();
         let mut at = start;
-        let mut id = 0_u32;
+        let mut id = self.base_types;
         while at < self.types_end {
             id = id.saturating_add(1);
             if id > MAX_TYPES {
@@ -362,6 +439,7 @@ fn record_at(types: &[u8], at: usize) -> Result<Record, Option<u32>> {
     let kind = info >> 24 & 0x1f;
     Ok(Record {
         at,
+        owner: Owner::This,
         name: Name(word(0)?),
         kind: BtfKind::from_number(kind).ok_or(Some(kind))?,
         flag: info >> 31 == 1,
@@ -380,7 +458,7 @@ impl core::fmt::Debug for Btf {
 }
 
 #[cfg(test)]
-pub(super) mod forge;
+pub(crate) mod forge;
 
 #[cfg(test)]
 mod tests;

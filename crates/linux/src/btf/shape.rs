@@ -1,5 +1,4 @@
-use super::parse::{Btf, BtfKind, Name, RECORD_LEN, Record, TypeId};
-use crate::fields::u32_at;
+use super::parse::{Btf, BtfKind, Name, Record, TypeId};
 
 /// All that a type's record says, with the types that it refers to by number.
 ///
@@ -241,7 +240,7 @@ impl Btf {
         Some(BtfType { name, shape })
     }
 
-    /// All types with their numbers, `void` not among them.
+    /// All types with their numbers, `void` and those of the base not among them.
     pub fn types(&self) -> impl Iterator<Item = (TypeId, BtfType<'_>)> {
         let ids = self.ids();
         ids.filter_map(|id| Some((id, self.describe(id)?)))
@@ -273,12 +272,6 @@ impl Btf {
             record,
             read,
         }
-    }
-
-    /// Word `index` behind a record.
-    fn tail(&self, record: Record, index: usize) -> Option<u32> {
-        let at = record.at.checked_add(RECORD_LEN)?;
-        u32_at(self.bytes(), at.checked_add(index.checked_mul(4)?)?)
     }
 
     /// The `N` words of element `index` behind a record.

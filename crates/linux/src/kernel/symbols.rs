@@ -5,7 +5,8 @@ use vread_addr::{VirtAddr, VirtRange};
 use super::Kernel;
 use super::generated::{Generated, Maker};
 use crate::modules::{
-    Depth, ListingLayout, Module, ModuleLayout, ModuleLine, UsersLeft, read_modules,
+    Depth, ListingLayout, Module, ModuleLayout, ModuleLine, ModuleTypes, TypesLayout, UsersLeft,
+    read_modules,
 };
 use crate::record::again_if_torn;
 use crate::{Kallsyms, LinuxError, Symbol, SymbolOffset};
@@ -51,6 +52,22 @@ impl Kernel {
         let layout = ModuleLayout::from_btf(self.need_btf()?)?;
         let head = self.need_symbol("modules")?;
         read_modules(self.virt(), &layout, head, depth)
+    }
+
+    /// The types that loaded modules add to those of the image; none in kernels before 5.11, whose modules
+    /// bring no types.
+    ///
+    /// # Errors
+    ///
+    /// [`LinuxError`] where types are missing, or the list cannot be read.
+    pub fn module_types(&self) -> Result<Vec<ModuleTypes>, LinuxError> {
+        let btf = self.need_btf()?;
+        let Some(head) = self.need_kallsyms()?.find("btf_modules") else {
+            return Ok(Vec::new());
+        };
+        let layout = TypesLayout::from_btf(btf)?;
+        // A module may go between two looks at it.
+        again_if_torn(|| layout.read(self.virt(), head, btf))
     }
 
     /// All symbols, those of modules as they are loaded now.

@@ -3,11 +3,14 @@
 mod layout;
 mod listing;
 mod symbols;
+mod types;
 mod walk;
 
 pub(crate) use layout::ModuleLayout;
 pub(crate) use listing::{ListingLayout, UsersLeft};
 pub use listing::{ModuleLine, ModuleState};
+pub use types::ModuleTypes;
+pub(crate) use types::TypesLayout;
 pub(crate) use walk::{Depth, read_modules};
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use vread_addr::{ByteLen, VirtAddr};
 
 use super::types::{Kind, alike, closest};
@@ -6,10 +8,12 @@ use crate::btf::Shape;
 use crate::{Btf, Kernel, LinuxError};
 
 /// A value of a type, where a path leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Value {
     /// Its type.
     pub of: Type,
+    /// The types that this is one of.
+    pub(super) types: Arc<Btf>,
     pub(super) place: Place,
     /// The path, as far as it was followed.
     pub(super) path: String,
@@ -51,7 +55,26 @@ impl Kernel {
         of: Option<&str>,
         known: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Value, TypedError> {
-        let btf = self.need_btf()?;
+        let found = self.evaluate_by(self.need_btf()?, path, of, &known);
+        let Err(TypedError::NoType { wanted, .. }) = &found else {
+            return found;
+        };
+        let modules = self.module_types().unwrap_or_default();
+        let mut modules = modules.into_iter().filter_map(|module| module.btf.ok());
+        match modules.find(|btf| Type::is_own(btf, wanted)) {
+            Some(btf) => self.evaluate_by(&btf, path, of, &known),
+            None => found,
+        }
+    }
+
+    /// As [`evaluate`](Self::evaluate), by the types of the image, or of a module too.
+    fn evaluate_by(
+        &self,
+        btf: &Arc<Btf>,
+        path: &Expression,
+        of: Option<&str>,
+        known: &dyn Fn(&str) -> Option<&'static str>,
+    ) -> Result<Value, TypedError> {
         let of = of.map(|of| Type::parse(btf, of)).transpose()?;
         let mut value = self.begin(btf, &path.base, of, known)?;
         for step in &path.steps {
@@ -65,10 +88,10 @@ impl Kernel {
 
     fn begin(
         &self,
-        btf: &Btf,
+        btf: &Arc<Btf>,
         base: &Base,
         of: Option<Type>,
-        known: impl Fn(&str) -> Option<&'static str>,
+        known: &dyn Fn(&str) -> Option<&'static str>,
     ) -> Result<Value, TypedError> {
         let (addr, path, known) = match base {
             Base::Address(addr) => (*addr, addr.to_string(), None),
@@ -87,11 +110,13 @@ impl Kernel {
         Ok(match of.or(known) {
             Some(of) => Value {
                 of,
+                types: Arc::clone(btf),
                 place: Place::Memory { addr, bits: None },
                 path,
             },
             None => Value {
                 of: Type::UNTYPED,
+                types: Arc::clone(btf),
                 place: Place::Written(addr.get()),
                 path,
             },
@@ -99,7 +124,7 @@ impl Kernel {
     }
 
     fn the_symbol(&self, name: &str) -> Result<VirtAddr, TypedError> {
-        let found = self.symbols()?.find_all(name);
+        let found = self.find_symbol(name)?;
         match found.as_slice() {
             [] => Err(TypedError::NoSymbol {
                 name: name.to_owned(),
@@ -129,6 +154,7 @@ impl Kernel {
             Step::AddressOf => match value.place {
                 Place::Memory { addr, bits: None } => Ok(Value {
                     of: value.of.pointer_to(),
+                    types: Arc::clone(&value.types),
                     place: Place::Written(addr.get()),
                     path: format!("&{}", value.path),
                 }),
@@ -173,6 +199,7 @@ impl Kernel {
         let before = u32::try_from(member.bit_offset & 7).unwrap_or_default();
         Ok(Value {
             of: Type::of(member.kind),
+            types: value.types,
             place: Place::Memory {
                 addr,
                 bits: member.bits.map(|width| (before, width)),
@@ -198,6 +225,7 @@ impl Kernel {
             .and_then(|into| addr.checked_add(into));
         Ok(Value {
             of: element,
+            types: value.types,
             place: Place::Memory {
                 addr: at.ok_or(LinuxError::NotMapped { addr })?,
                 bits: None,
@@ -215,6 +243,7 @@ impl Kernel {
         }
         Ok(Value {
             of: to,
+            types: value.types,
             place: Place::Memory { addr, bits: None },
             path,
         })
@@ -236,5 +265,6 @@ impl Type {
     pub(super) const UNTYPED: Self = Self {
         id: None,
         pointers: 0,
+        elements: None,
     };
 }

@@ -5,10 +5,12 @@ mod error;
 mod eval;
 mod expression;
 mod show;
+mod spelling;
 mod types;
 
 pub use error::TypedError;
 pub use eval::Value;
 pub use expression::{Base, Expression, GrammarError, Step};
 pub use show::{Label, Leaf, Piece, Shown};
+pub use spelling::spelled_by_compilers;
 pub use types::Type;

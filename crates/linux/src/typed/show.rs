@@ -98,7 +98,7 @@ impl Kernel {
     ///
     /// [`TypedError`] where it is too large or cannot be read.
     pub fn show(&self, value: &Value) -> Result<Shown, TypedError> {
-        let btf = self.need_btf()?;
+        let btf = &value.types;
         let mut bytes = self.bytes_of(btf, value)?;
         let mut torn = true;
         for _ in 0..MAX_TRIES {

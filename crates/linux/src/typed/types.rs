@@ -1,6 +1,6 @@
 use vread_addr::ByteLen;
 
-use super::TypedError;
+use super::{TypedError, spelled_by_compilers};
 use crate::Btf;
 use crate::btf::{CompositeKind, Shape, TypeId};
 
@@ -11,12 +11,14 @@ const MAX_LAYERS: usize = 16;
 /// The bytes of a pointer on x86_64.
 pub(super) const POINTER_LEN: u64 = 8;
 
-/// One of the kernel's types, or so many pointers to it: `struct task_struct **`.
+/// One of the kernel's types, or so many pointers to it, or an array of these: `struct task_struct *[8]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Type {
     /// `None` for `void`.
     pub(super) id: Option<TypeId>,
     pub(super) pointers: usize,
+    /// How many there are, if it is an array.
+    pub(super) elements: Option<u64>,
 }
 
 /// What a type is, with typedefs and qualifiers seen through.
@@ -36,61 +38,67 @@ impl Type {
         Self {
             id: (id.get() != 0).then_some(id),
             pointers: 0,
+            elements: None,
         }
     }
 
+    /// Where an array is, its first element is.
     pub(super) fn pointer_to(self) -> Self {
         Self {
             pointers: self.pointers.saturating_add(1),
+            elements: None,
             ..self
         }
     }
 
-    /// The type that `text` names, as C writes it: `struct page`, `pid_t`, `unsigned long`, `void *`.
+    /// The type that `text` names, as C writes it: `struct page`, `pid_t`, `unsigned long`, `void *`,
+    /// `char [16]`.
     ///
     /// # Errors
     ///
     /// [`TypedError::NoType`], with names that are like it.
     pub fn parse(btf: &Btf, text: &str) -> Result<Self, TypedError> {
-        let pointers = text.matches('*').count();
-        let words: Vec<&str> = text
-            .split(|c: char| c.is_whitespace() || c == '*')
-            .filter(|word| !matches!(*word, "" | "const" | "volatile"))
-            .collect();
         let no_type = |similar| TypedError::NoType {
             wanted: text.to_owned(),
             similar,
         };
-        if pointers > MAX_LAYERS {
+        let words = Words::split(text);
+        if words.pointers > MAX_LAYERS {
             return Err(no_type(Vec::new()));
         }
-        let (keyword, name) = match words.as_slice() {
-            ["void"] => return Ok(Self { id: None, pointers }),
-            [keyword @ ("struct" | "union" | "enum"), name] => (Some(*keyword), (*name).to_owned()),
-            words => (None, words.join(" ")),
+        let found = match words.is_void() {
+            true => None,
+            false => {
+                // A module's own, or one of the image.
+                let found = words
+                    .find(btf)
+                    .or_else(|| btf.base().and_then(|base| words.find(base)));
+                let Some(id) = found else {
+                    return Err(no_type(similar_types(btf, &words.name)));
+                };
+                Some(id)
+            }
         };
-        let found = match keyword {
-            Some("struct" | "union") => btf.find(&name).filter(|id| has_keyword(btf, *id, keyword)),
-            _ => None,
-        };
-        let named = || {
-            let mut all = btf.types();
-            let wanted = |(id, of): &(TypeId, _)| {
-                let of: &crate::btf::BtfType<'_> = of;
-                btf.text(of.name) == name.as_bytes() && has_keyword(btf, *id, keyword)
-            };
-            all.find(wanted).map(|(id, _)| id)
-        };
-        match found.or_else(named) {
-            Some(id) => Ok(Self {
-                id: Some(id),
-                pointers,
-            }),
-            None => Err(no_type(similar_types(btf, &name))),
-        }
+        Ok(Self {
+            id: found,
+            pointers: words.pointers,
+            elements: words.elements,
+        })
+    }
+
+    /// Whether `text` names one of these types, those of the base not among them.
+    pub(super) fn is_own(btf: &Btf, text: &str) -> bool {
+        Words::split(text).find(btf).is_some()
     }
 
     pub(super) fn kind<'b>(&self, btf: &'b Btf) -> Kind<'b> {
+        if let Some(count) = self.elements {
+            let element = Self {
+                elements: None,
+                ..*self
+            };
+            return Kind::Array { element, count };
+        }
         if let Some(pointers) = self.pointers.checked_sub(1) {
             return Kind::Pointer(Self { pointers, ..*self });
         }
@@ -110,16 +118,20 @@ impl Type {
 
     /// Its bytes; `None` where it has no size, as `void`.
     pub(super) fn size(&self, btf: &Btf) -> Option<u64> {
-        match self.pointers {
+        let one = match self.pointers {
             0 => btf.size_of(self.id?).map(ByteLen::get),
             _ => Some(POINTER_LEN),
-        }
+        };
+        one?.checked_mul(self.elements.unwrap_or(1))
     }
 
     /// Its name, as C writes it.
     #[must_use]
     pub fn name(&self, btf: &Btf) -> String {
         let (mut current, mut stars, mut extents) = (*self, String::new(), String::new());
+        if let Some(count) = self.elements {
+            extents.push_str(&format!("[{count}]"));
+        }
         for _ in 0..MAX_LAYERS {
             stars.push_str(&"*".repeat(current.pointers));
             current.pointers = 0;
@@ -156,6 +168,67 @@ impl Type {
             return spaced(&words, &stars, &extents);
         }
         spaced("…", &stars, &extents)
+    }
+}
+
+/// A type as C writes it, taken apart.
+struct Words<'t> {
+    keyword: Option<&'t str>,
+    name: String,
+    pointers: usize,
+    /// Of an array.
+    elements: Option<u64>,
+}
+
+impl<'t> Words<'t> {
+    fn split(text: &'t str) -> Self {
+        let (one, elements) = match text.trim_end().strip_suffix(']') {
+            Some(array) => array
+                .split_once('[')
+                .and_then(|(one, count)| Some((one, Some(count.trim().parse().ok()?))))
+                .unwrap_or((text, None)),
+            None => (text, None),
+        };
+        let words: Vec<&str> = one
+            .split(|c: char| c.is_whitespace() || c == '*')
+            .filter(|word| !matches!(*word, "" | "const" | "volatile"))
+            .collect();
+        let (keyword, name) = match words.as_slice() {
+            [keyword @ ("struct" | "union" | "enum"), name] => (Some(*keyword), (*name).to_owned()),
+            words => {
+                let words = words.join(" ");
+                let name = spelled_by_compilers(&words).map(str::to_owned);
+                (None, name.unwrap_or(words))
+            }
+        };
+        Self {
+            keyword,
+            name,
+            pointers: one.matches('*').count(),
+            elements,
+        }
+    }
+
+    fn is_void(&self) -> bool {
+        self.keyword.is_none() && self.name == "void"
+    }
+
+    /// The first of these types that is called so.
+    fn find(&self, btf: &Btf) -> Option<TypeId> {
+        let keyword = self.keyword;
+        let found = match keyword {
+            Some("struct" | "union") => btf.find(&self.name),
+            _ => None,
+        };
+        found
+            .filter(|id| has_keyword(btf, *id, keyword))
+            .or_else(|| {
+                let mut all = btf.types();
+                let wanted = |(id, of): &(TypeId, crate::btf::BtfType<'_>)| {
+                    btf.text(of.name) == self.name.as_bytes() && has_keyword(btf, *id, keyword)
+                };
+                all.find(wanted).map(|(id, _)| id)
+            })
     }
 }
 

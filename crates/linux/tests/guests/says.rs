@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use vread_guests::{FileRange, Guest};
+use vread_guests::{FileRange, Guest, KernelRelease};
 use vread_linux::Kernel;
 
 use crate::seen::{Seen, Test, attach};
 
-pub(crate) const TESTS: [Test; 7] = [
+pub(crate) const TESTS: [Test; 9] = [
     ("names_the_kernel", names_the_kernel),
     ("lists_every_symbol_in_order", lists_every_symbol_in_order),
     ("copies_the_types", copies_the_types),
+    ("lays_a_resource_out_as_ever", lays_a_resource_out_as_ever),
+    ("copies_the_types_of_modules", copies_the_types_of_modules),
     ("lists_the_address_space", lists_the_address_space),
     ("lists_vmalloc_areas", lists_vmalloc_areas),
     ("lays_out_the_same_file", lays_out_the_same_file),
@@ -46,6 +48,19 @@ fn names_the_kernel(guest: &Guest) {
     assert_eq!(kernel.command_line(), command_line.trim_end());
 }
 
+/// What is taken for granted of `struct resource` where a kernel's types are missing.
+fn lays_a_resource_out_as_ever(guest: &Guest) {
+    let types = guest.read("/sys/kernel/btf/vmlinux").unwrap();
+    let types = vread_linux::Btf::parse(types).unwrap();
+    let members = [
+        "start", "end", "name", "flags", "parent", "sibling", "child",
+    ];
+    let offset = |member: &str| types.offset_of(&format!("resource.{member}"));
+    let offsets = members.map(|member| offset(member).unwrap().get());
+    assert_eq!(offsets, [0, 8, 16, 24, 40, 48, 56]);
+    assert_eq!(types.size_of_struct("resource").unwrap().get(), 64);
+}
+
 /// G20 to G28, G62: line for line, modules included.
 fn lists_every_symbol_in_order(guest: &Guest) {
     let kernel = attach(guest);
@@ -71,6 +86,31 @@ fn copies_the_types(guest: &Guest) {
     let btf = kernel.btf().unwrap();
     assert!(btf.bytes() == guest.read("/sys/kernel/btf/vmlinux").unwrap());
     assert!(btf.len() > 70_000, "{} types", btf.len());
+}
+
+/// What `/sys/kernel/btf` has of modules, in name and bytes; kernels before 5.11 have nothing there.
+fn copies_the_types_of_modules(guest: &Guest) {
+    let kernel = attach(guest);
+    let listed = guest
+        .run(&["/bin/busybox", "ls", "/sys/kernel/btf"])
+        .unwrap();
+    let theirs: BTreeSet<&str> = listed.stdout.split_whitespace().collect();
+    let modules = kernel.module_types().unwrap();
+    let mut ours = BTreeSet::from(["vmlinux"]);
+    for module in &modules {
+        let name = &*module.name;
+        let btf = module
+            .btf
+            .as_ref()
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
+        let theirs = guest.read(&format!("/sys/kernel/btf/{name}")).unwrap();
+        assert!(btf.bytes() == theirs, "{name}");
+        assert!(btf.types().count() > 0, "{name}");
+        ours.insert(name);
+    }
+    assert_eq!(ours, theirs);
+    let has_some = guest.kernel().release() != KernelRelease::V5_10;
+    assert_eq!(!modules.is_empty(), has_some);
 }
 
 /// G56.

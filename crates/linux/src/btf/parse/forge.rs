@@ -10,9 +10,20 @@ pub(crate) struct Forge {
     types: Vec<u8>,
     strings: Vec<u8>,
     count: u32,
+    /// Bytes of names before the first one.
+    names_before: u32,
 }
 
 impl Forge {
+    /// What a module adds to `base`.
+    pub(crate) fn going_on_from(base: &super::Btf) -> Self {
+        Self {
+            count: u32::try_from(base.len()).unwrap(),
+            names_before: u32::try_from(base.names_len()).unwrap(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn next_id(&self) -> TypeId {
         TypeId(self.count + 1)
     }
@@ -94,7 +105,7 @@ impl Forge {
             return 0;
         }
         // Behind the empty string, which is first.
-        let at = self.strings.len() as u32 + 1;
+        let at = self.names_before + self.strings.len() as u32 + 1;
         self.strings.extend_from_slice(name.as_bytes());
         self.strings.push(0);
         at

@@ -113,3 +113,62 @@ proptest! {
         let _ = Btf::parse(bytes);
     }
 }
+
+/// `struct page { long flags; }`, and what a module adds: `struct own { struct page page; page_t *alias; }`.
+fn split() -> (Arc<Btf>, Vec<u8>) {
+    let mut forge = Forge::default();
+    let long = forge.int("long", 8);
+    let page = forge.composite(STRUCT, "page", 8, &[("flags", long, 0)]);
+    let base = Arc::new(Btf::parse(forge.bytes()).unwrap());
+    let mut forge = Forge::going_on_from(&base);
+    let alias = forge.typedef("page_t", page);
+    forge.composite(
+        STRUCT,
+        "own",
+        16,
+        &[("page", page, 0), ("alias", alias, 64)],
+    );
+    (base, forge.bytes())
+}
+
+#[test]
+fn numbers_and_names_of_a_module_go_on_from_the_base() {
+    let (base, bytes) = split();
+    let btf = Btf::parse_split(bytes, Arc::clone(&base)).unwrap();
+    let ids: Vec<u32> = btf.types().map(|(id, _)| id.get()).collect();
+    assert_eq!(ids, [3, 4]);
+    // Types of the image are found from the module's, with their names and members.
+    assert_eq!(btf.offset_of("own.alias"), Some(ByteLen::new(8)));
+    assert_eq!(btf.offset_of("own.page.flags"), Some(ByteLen::ZERO));
+    assert_eq!(btf.size_of_struct("page"), Some(ByteLen::new(8)));
+    assert_eq!(btf.size_of(TypeId(3)), Some(ByteLen::new(8)));
+    assert_eq!(btf.name_of(TypeId(2)), b"page");
+    assert_eq!(btf.name_of(TypeId(3)), b"page_t");
+    assert_eq!(btf.find("own"), Some(TypeId(4)));
+    assert_eq!(base.find("own"), None);
+}
+
+#[test]
+fn a_module_goes_on_from_the_image_only() {
+    let (base, bytes) = split();
+    let btf = Arc::new(Btf::parse_split(bytes.clone(), base).unwrap());
+    let twice = Btf::parse_split(bytes.clone(), btf);
+    assert_eq!(twice.err(), Some(BtfError::SplitBase));
+    // Without the base, the names are not there.
+    assert!(Btf::parse(bytes).is_err());
+}
+
+proptest! {
+    #[test]
+    fn survives_any_bytes_that_go_on_from_a_base(at: prop::sample::Index, byte: u8) {
+        let (base, mut bytes) = split();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(btf) = Btf::parse_split(bytes, base) {
+            for (id, described) in btf.types() {
+                let _ = (btf.size_of(id), btf.text(described.name));
+            }
+            let _ = btf.member("own.page.flags");
+        }
+    }
+}
