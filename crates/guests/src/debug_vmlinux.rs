@@ -1,4 +1,4 @@
-//! The distribution's own debug file of a guest's kernel: the truth that a recovered one is held
+//! The distribution's own debug files of a guest's kernel: the truth that a recovered one is held
 //! against.
 
 use std::fs;
@@ -12,24 +12,59 @@ use crate::kernel::Kernel;
 use crate::mirror;
 use crate::program;
 
-/// The `vmlinux` with symbols and DWARF of exactly this kernel, at its link-time addresses. It is
-/// fetched when it is not in the cache, with a word about that: hundreds of megabytes, of which only
-/// the one file is kept.
+/// The debug files of one kernel.
+#[derive(Debug, Clone)]
+pub struct DebugFiles {
+    vmlinux: PathBuf,
+    modules: PathBuf,
+}
+
+impl DebugFiles {
+    /// The image.
+    #[must_use]
+    pub fn vmlinux(&self) -> &Path {
+        &self.vmlinux
+    }
+
+    /// The file of a module, called as in `/proc/modules`, if the package has one.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<PathBuf> {
+        let file = self.modules.join(name).with_extension("ko");
+        file.is_file().then_some(file)
+    }
+}
+
+/// The `vmlinux` with symbols and DWARF of exactly this kernel, at its link-time addresses: see
+/// [`ensure_debug_files`].
 ///
 /// # Errors
-/// When it is not in the cache: no mirror, no such package, or a failed download.
+/// As those of [`ensure_debug_files`].
 pub fn ensure_debug_vmlinux(kernel: &Kernel) -> Result<PathBuf, GuestError> {
+    ensure_debug_files(kernel).map(|files| files.vmlinux)
+}
+
+/// The image and the modules of exactly this kernel with symbols and DWARF. They are fetched when they are not in
+/// the cache, with a word about that: hundreds of megabytes.
+///
+/// # Errors
+/// When they are not in the cache: no mirror, no such package, or a failed download.
+pub fn ensure_debug_files(kernel: &Kernel) -> Result<DebugFiles, GuestError> {
     let release = kernel.release();
     let _lock = cache::lock(&format!("debug-{release}"))?;
     let home = cache::folder(&format!("debug/{release}"))?;
     let (name, version) = package(kernel)?;
     let package = format!("{name}_{version}");
-    let (vmlinux, stamp) = (home.join("vmlinux"), home.join("package"));
-    // The stamp is written behind the file, so that it never speaks of one that was cut short.
-    if vmlinux.is_file() && fs::read_to_string(&stamp).is_ok_and(|known| known.trim() == package) {
-        return Ok(vmlinux);
+    let stamp = home.join("package");
+    let files = DebugFiles {
+        vmlinux: home.join("vmlinux"),
+        modules: home.join("modules"),
+    };
+    // The stamp is written behind the files, so that it never speaks of some that were cut short.
+    let known = fs::read_to_string(&stamp).is_ok_and(|known| known.trim() == package);
+    if known && files.vmlinux.is_file() && files.modules.is_dir() {
+        return Ok(files);
     }
-    eprintln!("fetching {package}: the debug file of kernel {release}, some 300 MB");
+    eprintln!("fetching {package}: the debug files of kernel {release}, some 300 MB");
     let mirror = mirror::of_this_machine()?;
     let lists = cache::folder("apt")?.join(release.suite());
     let suite = Suite::update(&lists, release.suite(), &mirror)?;
@@ -41,16 +76,27 @@ pub fn ensure_debug_vmlinux(kernel: &Kernel) -> Result<PathBuf, GuestError> {
     let deb = only_file(partial.path(), |file| {
         file.extension().is_some_and(|extension| extension == "deb")
     })?;
-    unpack_vmlinux(&deb, partial.path())?;
-    let unpacked = only_file(partial.path(), |file| {
-        let name = file.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with("vmlinux"))
-    })?;
+    unpack(&deb, partial.path())?;
     // From here on the stamp would be wrong.
     let _ = fs::remove_file(&stamp);
-    fs::rename(&unpacked, &vmlinux).map_err(GuestError::file(&vmlinux))?;
+    let _ = fs::remove_dir_all(&files.modules);
+    fs::create_dir(&files.modules).map_err(GuestError::file(&files.modules))?;
+    let is_vmlinux = |file: &Path| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("vmlinux"))
+    };
+    let vmlinux = only_file(partial.path(), is_vmlinux)?;
+    fs::rename(&vmlinux, &files.vmlinux).map_err(GuestError::file(&vmlinux))?;
+    for module in files_below(partial.path(), |file| {
+        file.extension().is_some_and(|extension| extension == "ko")
+    })? {
+        let name = module.file_stem().unwrap_or_default().to_string_lossy();
+        // Files may be named with a hyphen where the module has none.
+        let kept = files.modules.join(format!("{}.ko", name.replace('-', "_")));
+        fs::rename(&module, &kept).map_err(GuestError::file(&module))?;
+    }
     fs::write(&stamp, package).map_err(GuestError::file(&stamp))?;
-    Ok(vmlinux)
+    Ok(files)
 }
 
 /// Name and version of the debug package that goes with a kernel's package.
@@ -63,8 +109,8 @@ fn package(kernel: &Kernel) -> Result<(String, &str), GuestError> {
     Ok((format!("{signed}-dbg"), version))
 }
 
-/// Takes the one file out of a package that also holds the debug files of thousands of modules.
-fn unpack_vmlinux(deb: &Path, into: &Path) -> Result<(), GuestError> {
+/// Takes the image and those modules that test guests may load out of a package that holds thousands.
+fn unpack(deb: &Path, into: &Path) -> Result<(), GuestError> {
     let mut archive = Command::new("dpkg-deb");
     archive.arg("--fsys-tarfile").arg(deb);
     let start = |source| GuestError::Start {
@@ -82,6 +128,15 @@ fn unpack_vmlinux(deb: &Path, into: &Path) -> Result<(), GuestError> {
         "--wildcards",
         "--no-anchored",
         "vmlinux*",
+        // Where the modules of test guests are, of some 1500.
+        "kernel/drivers/char/*.ko",
+        "kernel/drivers/firmware/qemu_fw_cfg.ko",
+        "kernel/drivers/net/*.ko",
+        "kernel/drivers/virtio/*.ko",
+        "kernel/lib/*.ko",
+        "kernel/net/netfilter/nf_*.ko",
+        "kernel/net/sched/*.ko",
+        "--exclude=*/drivers/net/*/*",
     ]);
     let unpacked = match archive.stdout.take() {
         Some(archive) => program::output_from(&mut tar, archive.into()),
@@ -100,9 +155,25 @@ fn unpack_vmlinux(deb: &Path, into: &Path) -> Result<(), GuestError> {
     }
 }
 
-/// The regular file below `folder` that `is_wanted`; symbolic links do not count.
-fn only_file(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<PathBuf, GuestError> {
+/// The regular file below `folder` that `is_wanted`.
+fn only_file(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<PathBuf, GuestError> {
+    let found = files_below(folder, is_wanted)?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| GuestError::BadKernel {
+            path: folder.to_owned(),
+            problem: "the debug package holds no vmlinux".to_owned(),
+        })
+}
+
+/// The regular files below `folder` that are wanted; symbolic links do not count.
+fn files_below(
+    folder: &Path,
+    is_wanted: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, GuestError> {
     let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(GuestError::file(&folder))? {
             let entry = entry.map_err(GuestError::file(&folder))?;
@@ -110,12 +181,9 @@ fn only_file(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<PathBuf, Gue
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() && is_wanted(&entry.path()) {
-                return Ok(entry.path());
+                found.push(entry.path());
             }
         }
     }
-    Err(GuestError::BadKernel {
-        path: folder.to_owned(),
-        problem: "the debug package holds no vmlinux".to_owned(),
-    })
+    Ok(found)
 }

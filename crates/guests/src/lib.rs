@@ -56,7 +56,7 @@ mod wire;
 
 pub use bare_machine::BareMachine;
 pub use config::{Backend, GuestConfig, Kaslr};
-pub use debug_vmlinux::ensure_debug_vmlinux;
+pub use debug_vmlinux::{DebugFiles, ensure_debug_files, ensure_debug_vmlinux};
 pub use error::GuestError;
 pub use guest::{BpfMap, Guest};
 pub use kcore::GuestKcoreSegment;

@@ -28,6 +28,22 @@ impl UnpackedPackage {
         Self::ensure("sid", "crash")
     }
 
+    /// crash of Debian 12, likewise: older than most kernels under test.
+    ///
+    /// # Errors
+    /// As those of [`ensure_newest_crash`](Self::ensure_newest_crash).
+    pub fn ensure_crash_of_debian_12() -> Result<Self, GuestError> {
+        Self::ensure("bookworm", "crash")
+    }
+
+    /// drgn of Debian 12, likewise, with the Python that it was built for.
+    ///
+    /// # Errors
+    /// As those of [`ensure_newest_crash`](Self::ensure_newest_crash).
+    pub fn ensure_drgn_of_debian_12() -> Result<Self, GuestError> {
+        Self::ensure("bookworm", "python3-drgn")
+    }
+
     fn ensure(suite: &'static str, package: &str) -> Result<Self, GuestError> {
         let _lock = cache::lock(&format!("suite-{suite}"))?;
         let home = cache::folder(&format!("suites/{suite}"))?;
@@ -61,11 +77,20 @@ impl UnpackedPackage {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let usr = self.root.join("usr");
-        let mut command = Command::new(usr.join("lib64/ld-linux-x86-64.so.2"));
+        // Older suites have libraries at both places.
+        let folders = [&usr, &self.root].map(|folder| folder.join("lib/x86_64-linux-gnu"));
+        let loader = folders
+            .iter()
+            .map(|folder| folder.join("ld-linux-x86-64.so.2"))
+            .find(|loader| loader.is_file());
+        let mut command = Command::new(loader.unwrap_or_default());
         command
             .arg("--library-path")
-            .arg(usr.join("lib/x86_64-linux-gnu"))
-            .arg(usr.join("bin").join(program));
+            .arg(folders.map(|folder| folder.display().to_string()).join(":"))
+            .arg(usr.join("bin").join(program))
+            // Python finds its own modules by the first, and those of packages by the second.
+            .env("PYTHONHOME", &usr)
+            .env("PYTHONPATH", usr.join("lib/python3/dist-packages"));
         command
     }
 }

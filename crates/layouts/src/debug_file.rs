@@ -65,7 +65,7 @@ impl DebugFile {
         let object = object::File::parse(&cache).map_err(elf)?;
         let symbols = symbols(&object);
         let sections = gimli::DwarfSections::load(|id| match object.section_by_name(id.name()) {
-            Some(section) => section.uncompressed_data(),
+            Some(section) => relocated(&object, &section),
             None => Ok(Cow::Borrowed(&[][..])),
         });
         let sections = sections.map_err(elf)?;
@@ -76,6 +76,33 @@ impl DebugFile {
         })?;
         Ok(Self { types, symbols })
     }
+}
+
+/// The bytes of a section. Those of a module have yet to be told where the sections lie that they point into: here,
+/// at 0.
+fn relocated<'d>(
+    object: &impl Object<'d>,
+    section: &impl ObjectSection<'d>,
+) -> Result<Cow<'d, [u8]>, object::Error> {
+    let mut bytes = section.uncompressed_data()?;
+    if object.kind() != object::ObjectKind::Relocatable {
+        return Ok(bytes);
+    }
+    for (at, relocation) in section.relocations() {
+        let object::RelocationTarget::Symbol(symbol) = relocation.target() else {
+            continue;
+        };
+        let to = object.symbol_by_index(symbol)?.address();
+        let to = to.wrapping_add_signed(relocation.addend()).to_le_bytes();
+        let len = usize::from(relocation.size() / 8).min(to.len());
+        let place = usize::try_from(at)
+            .ok()
+            .and_then(|at| bytes.to_mut().get_mut(at..at.checked_add(len)?));
+        if let (Some(place), Some(to)) = (place, to.get(..len)) {
+            place.copy_from_slice(to);
+        }
+    }
+    Ok(bytes)
 }
 
 fn symbols<'d>(object: &impl Object<'d>) -> Symbols {

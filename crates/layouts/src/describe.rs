@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, Unit, UnitOffset};
+use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Dwarf, Unit, UnitOffset};
 
 use crate::debug_file::Slice;
 use crate::unit::kind_of;
@@ -27,16 +27,19 @@ struct MemberType {
 /// Describes the types of one unit.
 pub(crate) struct Describer<'u, 'd> {
     dwarf: &'u Dwarf<Slice<'d>>,
-    unit: &'u Unit<Slice<'d>>,
+    unit: Rc<Unit<Slice<'d>>>,
     known: HashMap<UnitOffset, MemberType>,
+    /// The units that this one refers to, by where they begin.
+    others: HashMap<DebugInfoOffset, Self>,
 }
 
 impl<'u, 'd> Describer<'u, 'd> {
-    pub(crate) fn new(dwarf: &'u Dwarf<Slice<'d>>, unit: &'u Unit<Slice<'d>>) -> Self {
+    pub(crate) fn new(dwarf: &'u Dwarf<Slice<'d>>, unit: Rc<Unit<Slice<'d>>>) -> Self {
         Self {
             dwarf,
             unit,
             known: HashMap::new(),
+            others: HashMap::new(),
         }
     }
 
@@ -53,7 +56,7 @@ impl<'u, 'd> Describer<'u, 'd> {
         let Some(value) = entry.attr_value(gimli::DW_AT_name) else {
             return Ok(None);
         };
-        let name = self.dwarf.attr_string(self.unit, value)?;
+        let name = self.dwarf.attr_string(&self.unit, value)?;
         Ok(str::from_utf8(name.slice()).ok())
     }
 
@@ -63,7 +66,7 @@ impl<'u, 'd> Describer<'u, 'd> {
         out: &mut String,
         depth: u32,
     ) -> Result<(), gimli::Error> {
-        let unit = self.unit;
+        let unit = Rc::clone(&self.unit);
         let mut tree = unit.entries_tree(Some(offset))?;
         let root = tree.root()?;
         let size = number(root.entry(), gimli::DW_AT_byte_size).unwrap_or_default();
@@ -119,12 +122,38 @@ impl<'u, 'd> Describer<'u, 'd> {
     fn type_of(&mut self, entry: &Entry<'d>, depth: u32) -> Result<MemberType, gimli::Error> {
         match entry.attr_value(gimli::DW_AT_type) {
             Some(AttributeValue::UnitRef(offset)) => self.member_type(offset, depth),
+            Some(AttributeValue::DebugInfoRef(offset)) => self.elsewhere(offset, depth),
             _ => Ok(MemberType {
                 size: 0,
                 spelled: "void".into(),
                 array: None,
             }),
         }
+    }
+
+    /// The type at `offset` of the section, in whichever unit that is.
+    fn elsewhere(
+        &mut self,
+        offset: DebugInfoOffset,
+        depth: u32,
+    ) -> Result<MemberType, gimli::Error> {
+        let mut headers = self.dwarf.units();
+        while let Some(header) = headers.next()? {
+            let Some(inside) = offset.to_unit_offset(&header) else {
+                continue;
+            };
+            let start = header
+                .debug_info_offset()
+                .ok_or(gimli::Error::OffsetOutOfBounds(0))?;
+            if !self.others.contains_key(&start) {
+                let unit = Rc::new(self.dwarf.unit(header)?);
+                self.others.insert(start, Self::new(self.dwarf, unit));
+            }
+            if let Some(other) = self.others.get_mut(&start) {
+                return other.member_type(inside, depth);
+            }
+        }
+        Err(gimli::Error::OffsetOutOfBounds(0))
     }
 
     fn member_type(&mut self, offset: UnitOffset, depth: u32) -> Result<MemberType, gimli::Error> {
@@ -134,7 +163,8 @@ impl<'u, 'd> Describer<'u, 'd> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(gimli::Error::BadUnsignedLeb128);
         };
-        let entry = self.unit.entry(offset)?;
+        let unit = Rc::clone(&self.unit);
+        let entry = unit.entry(offset)?;
         let own_size = number(&entry, gimli::DW_AT_byte_size);
         let name = self.name(&entry)?;
         let mut array = None;

@@ -1,5 +1,7 @@
 //! The types of one unit of DWARF.
 
+use std::rc::Rc;
+
 use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, UnitHeader};
 
 use crate::debug_file::{Slice, TypeName, Types};
@@ -11,8 +13,8 @@ pub(crate) fn read(
     header: &UnitHeader<Slice<'_>>,
     types: &mut Types,
 ) -> Result<(), gimli::Error> {
-    let unit = dwarf.unit(*header)?;
-    let mut describer = Describer::new(dwarf, &unit);
+    let unit = Rc::new(dwarf.unit(*header)?);
+    let mut describer = Describer::new(dwarf, Rc::clone(&unit));
     let mut cursor = unit.entries();
     let mut layout = String::new();
     let mut is_c = true;
