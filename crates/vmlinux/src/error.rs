@@ -45,6 +45,13 @@ pub enum Warning {
         /// How much of it is zeros now.
         zeroed: ByteLen,
     },
+    /// Types that a module adds cannot be believed.
+    NoModuleTypes {
+        /// The module; `None` where the list of modules itself cannot be read.
+        module: Option<String>,
+        /// Why.
+        why: LinuxError,
+    },
     /// There are no types.
     NoTypes {
         /// Why.
@@ -72,6 +79,10 @@ impl fmt::Display for Warning {
                     "{:#x} bytes of section {section} are not there; they are zeros in the file",
                     zeroed.get()
                 )
+            }
+            Self::NoModuleTypes { module, why } => {
+                let module = module.as_deref().unwrap_or("all modules");
+                write!(f, "types of {module} are left out: {why}")
             }
             Self::NoTypes { why } => {
                 write!(f, "symbols and text only, no types: {why}")

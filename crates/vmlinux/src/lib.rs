@@ -2,9 +2,9 @@
 //!
 //! gdb, crash and drgn want a kernel's symbols and types in one file. [`Vmlinux::recover`] takes them
 //! from where they are anyway: symbols from kallsyms, types from BTF, text, read-only data and unwind
-//! tables (ORC) from memory. [`Vmlinux::write`] makes an ELF file of them, with the types as DWARF; in two
-//! forms that differ in addresses only, because gdb knows nothing of a kernel that was moved
-//! ([`AddressForm`]).
+//! tables (ORC) from memory; of loaded modules, their symbols, and types where they bring some.
+//! [`Vmlinux::write`] makes an ELF file of them, with the types as DWARF; in two forms that differ in
+//! addresses only, because gdb knows nothing of a kernel that was moved ([`AddressForm`]).
 //!
 //! Data that changes is in the file as it was when it was written, for debuggers that want some; they are
 //! to read it live. What a kernel lacks is listed as
@@ -44,6 +44,7 @@ mod read;
 mod sections;
 mod symbols;
 mod text;
+mod ticks;
 mod typed;
 mod vmlinux;
 

@@ -1,5 +1,7 @@
 //! Which sections the image has, told by the boundary symbols of its linker script.
 
+use std::sync::Arc;
+
 use vread_addr::{VirtAddr, VirtRange};
 use vread_linux::{Kernel, Symbols};
 
@@ -73,7 +75,7 @@ pub(crate) struct Section {
     pub(crate) range: VirtRange,
     pub(crate) content: Content,
     /// The module that it belongs to.
-    pub(crate) of_module: bool,
+    pub(crate) module: Option<Arc<str>>,
 }
 
 /// A section's name, the symbols at its start and behind its end, and what it holds.
@@ -288,7 +290,7 @@ pub(crate) fn of_modules(symbols: &Symbols<'_>, image: &[Section]) -> Vec<Sectio
                 name: name.clone(),
                 range,
                 content,
-                of_module: true,
+                module: Some(Arc::clone(&module.name)),
             }));
         }
     }
@@ -364,7 +366,7 @@ fn cut_out(sections: &mut Vec<Section>, boundary: &Boundary, range: VirtRange) {
         name: boundary.name.to_owned(),
         range,
         content: boundary.content,
-        of_module: false,
+        module: None,
     });
 }
 

@@ -1,5 +1,7 @@
 //! The symbol table: every line of kallsyms, with a section, a kind and a size.
 
+use std::sync::Arc;
+
 use vread_addr::{ByteLen, VirtAddr};
 use vread_linux::Symbol;
 
@@ -17,6 +19,8 @@ pub(crate) struct ElfSymbol {
     pub(crate) section: Option<usize>,
     pub(crate) kind: SymbolKind,
     pub(crate) binding: Binding,
+    /// The module that it belongs to.
+    pub(crate) module: Option<Arc<str>>,
 }
 
 /// What a symbol stands for.
@@ -61,6 +65,7 @@ pub(crate) fn collect(
                 name: printable(symbol.name.as_bytes()),
                 addr: symbol.addr,
                 size: ByteLen::ZERO,
+                module: symbol.module,
             }
         })
         .collect();

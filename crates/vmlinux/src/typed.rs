@@ -23,7 +23,9 @@ pub(crate) enum VariableType {
 }
 
 /// The symbols by name. Names are not unique (G26).
-pub(crate) fn by_name(symbols: &[ElfSymbol]) -> HashMap<&str, Vec<&ElfSymbol>> {
+pub(crate) fn by_name<'a>(
+    symbols: impl Iterator<Item = &'a ElfSymbol>,
+) -> HashMap<&'a str, Vec<&'a ElfSymbol>> {
     let mut by_name: HashMap<&str, Vec<&ElfSymbol>> = HashMap::new();
     for symbol in symbols {
         by_name.entry(&symbol.name).or_default().push(symbol);
@@ -31,14 +33,12 @@ pub(crate) fn by_name(symbols: &[ElfSymbol]) -> HashMap<&str, Vec<&ElfSymbol>> {
     by_name
 }
 
-/// Every variable that BTF knows, and of the well-known ones those that it does not.
+/// Every variable that BTF knows.
 pub(crate) fn variables<'a>(
     btf: &Btf,
-    release: &str,
     sections: &[Section],
-    symbols: &'a [ElfSymbol],
+    by_name: &HashMap<&str, Vec<&'a ElfSymbol>>,
 ) -> Vec<(&'a ElfSymbol, VariableType)> {
-    let by_name = by_name(symbols);
     let mut variables = Vec::new();
     for (_, described) in btf.types() {
         let Shape::Section(placed) = described.shape else {
@@ -50,14 +50,24 @@ pub(crate) fn variables<'a>(
             .find(|section| section.name.as_bytes() == name);
         let start = section.map(|section| section.range.start());
         for placed in placed.iter() {
-            variables.extend(of_btf(btf, placed, start, &by_name));
+            variables.extend(of_btf(btf, placed, start, by_name));
         }
     }
+    variables
+}
+
+/// Adds those of the well-known variables that BTF does not know.
+pub(crate) fn add_known<'a>(
+    variables: &mut Vec<(&'a ElfSymbol, VariableType)>,
+    btf: &Btf,
+    release: &str,
+    types: &NamedTypes,
+    by_name: &HashMap<&str, Vec<&'a ElfSymbol>>,
+) {
     let named: HashSet<&str> = variables
         .iter()
         .map(|(symbol, _)| symbol.name.as_str())
         .collect();
-    let types = NamedTypes::new(btf);
     let known = known::variables(release).filter(|known| !named.contains(known.name));
     let known = known.filter_map(|known| {
         let Some([symbol]) = by_name.get(known.name).map(Vec::as_slice) else {
@@ -85,7 +95,6 @@ pub(crate) fn variables<'a>(
     });
     let known: Vec<_> = known.collect();
     variables.extend(known);
-    variables
 }
 
 /// The symbol and the type of a variable of BTF. Of several symbols of one name, it is the one that lies

@@ -1,12 +1,15 @@
 use std::io::Write;
+use std::sync::Arc;
 
-use vread_linux::{Kernel, Symbols};
+use vread_linux::modules::ModuleTypes;
+use vread_linux::{Btf, Kernel, LinuxError, Symbols};
 
 use crate::elf::Contents;
 use crate::form::{AddressForm, Relocation};
 use crate::sections::{self, Section};
 use crate::symbols::{self, ElfSymbol};
-use crate::{VmlinuxError, Warning, dwarf};
+use crate::text::printable;
+use crate::{VmlinuxError, Warning, dwarf, ticks};
 
 /// What a kernel's memory says about the file that it was made from, ready to be written.
 ///
@@ -51,10 +54,13 @@ impl<'k> Vmlinux<'k> {
     ) -> Result<Vec<Warning>, VmlinuxError> {
         let relocation = Relocation::new(self.kernel, form);
         let mut layout = self.layout(form);
-        let debug = self.dwarf(&layout, relocation).unwrap_or_else(|why| {
-            layout.warnings.push(Warning::NoTypes { why });
-            Vec::new()
-        });
+        let modules = self.module_types(&mut layout.warnings);
+        let debug = self
+            .dwarf(&layout, &modules, relocation)
+            .unwrap_or_else(|why| {
+                layout.warnings.push(Warning::NoTypes { why });
+                Vec::new()
+            });
         let contents = Contents {
             kernel: self.kernel,
             sections: &layout.sections,
@@ -85,10 +91,34 @@ impl<'k> Vmlinux<'k> {
         }
     }
 
+    /// What modules add to the image's types. Where there are no types at all, another warning says so.
+    fn module_types(&self, warnings: &mut Vec<Warning>) -> Vec<(Arc<str>, Arc<Btf>)> {
+        let mut left_out = |module: Option<Arc<str>>, why: LinuxError| {
+            let module = module.map(|module| printable(module.as_bytes()));
+            warnings.push(Warning::NoModuleTypes { module, why });
+        };
+        if self.kernel.btf().is_none() {
+            return Vec::new();
+        }
+        let modules = self.kernel.module_types().unwrap_or_else(|why| {
+            left_out(None, why);
+            Vec::new()
+        });
+        let mut types = Vec::new();
+        for ModuleTypes { name, btf } in modules {
+            match btf {
+                Ok(btf) => types.push((name, btf)),
+                Err(why) => left_out(Some(name), why),
+            }
+        }
+        types
+    }
+
     /// The sections of DWARF, or why there are none.
     fn dwarf(
         &self,
         layout: &Layout,
+        modules: &[(Arc<str>, Arc<Btf>)],
         relocation: Relocation,
     ) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
         let Some(btf) = self.kernel.btf() else {
@@ -102,7 +132,9 @@ impl<'k> Vmlinux<'k> {
         };
         let source = dwarf::Source {
             btf,
+            modules,
             release: self.kernel.release(),
+            ticks_per_second: ticks::per_second(self.kernel),
             sections: &layout.sections,
             symbols: &layout.symbols,
             relocation,

@@ -20,12 +20,12 @@ struct Function<'a> {
 }
 
 impl TypeUnit<'_> {
-    /// Makes an entry of every function of BTF that has one place in the image.
+    /// Makes an entry of every function of BTF that has one place in the image, or in the module.
     ///
     /// Where several functions have the same name, BTF does not say which of them it describes: they
     /// keep their symbols and get no types, rather than a wrong one.
     pub(super) fn add_functions(&mut self, source: &Source<'_>) -> Result<(), VmlinuxError> {
-        let mut functions = self.functions(&typed::by_name(source.symbols));
+        let mut functions = self.functions(&typed::by_name(self.symbols(source)));
         functions.sort_by_key(|function| {
             let is_local = function.symbol.binding == Binding::Local;
             // The name, so that the same kernel gives the same file.
@@ -62,6 +62,16 @@ impl TypeUnit<'_> {
             self.set_sibling(entry);
         }
         Ok(())
+    }
+
+    /// The symbols of what the unit is about.
+    pub(super) fn symbols<'s>(
+        &self,
+        source: &Source<'s>,
+    ) -> impl Iterator<Item = &'s ElfSymbol> + use<'s, '_> {
+        let about = self.about;
+        let symbols = source.symbols.iter();
+        symbols.filter(move |symbol| about.has(symbol.module.as_deref()))
     }
 
     fn functions<'a>(&self, by_name: &HashMap<&str, Vec<&'a ElfSymbol>>) -> Vec<Function<'a>> {

@@ -1,10 +1,9 @@
 //! Types that are made from those of BTF, for well-known variables.
 
 use gimli::constants;
-use gimli::write::{AttributeValue, UnitEntryId};
 use vread_linux::btf::Sign;
 
-use super::unit::TypeUnit;
+use super::unit::{Place, TypeUnit};
 use crate::VmlinuxError;
 use crate::known::{Base, Extent, Notation};
 use crate::typed::NamedTypes;
@@ -13,7 +12,7 @@ use crate::typed::NamedTypes;
 #[derive(Clone, Copy)]
 struct Found {
     /// None for `void`.
-    entry: Option<UnitEntryId>,
+    entry: Option<Place>,
     size: Option<u64>,
 }
 
@@ -25,7 +24,7 @@ impl TypeUnit<'_> {
         named: &NamedTypes,
         notation: &Notation,
         room: u64,
-    ) -> Result<Option<UnitEntryId>, VmlinuxError> {
+    ) -> Result<Option<Place>, VmlinuxError> {
         let Some(mut found) = self.base(named, notation.base) else {
             return Ok(None);
         };
@@ -53,10 +52,11 @@ impl TypeUnit<'_> {
                 return Ok(None);
             };
             found = self.derived(constants::DW_TAG_array_type, found)?;
-            let Some(array) = found.entry else {
+            let Some(Place::Here(array)) = found.entry else {
                 return Ok(None);
             };
             let index = self.integers.get(&(8, Sign::Unsigned)).copied();
+            let index = index.map(Place::Here);
             self.add_subrange(array, index, count32)?;
             found.size = count.map_or(Some(0), |count| each.checked_mul(count));
         }
@@ -88,7 +88,7 @@ impl TypeUnit<'_> {
                 let root = self.root();
                 let entry = self.add(root, tag)?;
                 if let Some(of) = of.entry {
-                    self.set(entry, constants::DW_AT_type, AttributeValue::UnitRef(of));
+                    self.set(entry, constants::DW_AT_type, of.reference());
                 }
                 if tag == constants::DW_TAG_pointer_type {
                     self.set_size(entry, 8);
@@ -98,7 +98,7 @@ impl TypeUnit<'_> {
             }
         };
         Ok(Found {
-            entry: Some(entry),
+            entry: Some(Place::Here(entry)),
             size: of.size,
         })
     }

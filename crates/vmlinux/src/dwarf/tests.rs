@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use vread_addr::{VirtAddr, VirtRange};
 use vread_linux::Btf;
 
+use super::types::pointed_at;
+use super::unit::{About, Units};
 use super::{MAX_ENTRIES, Source, write};
 use crate::VmlinuxError;
 use crate::form::Relocation;
@@ -27,7 +29,7 @@ fn written(btf: &Btf) -> Result<usize, VmlinuxError> {
         name: ".text".into(),
         range,
         content: Content::Text,
-        of_module: false,
+        module: None,
     };
     let symbol = ElfSymbol {
         name: "a".into(),
@@ -36,9 +38,12 @@ fn written(btf: &Btf) -> Result<usize, VmlinuxError> {
         section: Some(0),
         kind: SymbolKind::Function,
         binding: Binding::Global,
+        module: None,
     };
     let sections = write(Source {
         btf,
+        modules: &[],
+        ticks_per_second: None,
         release: "6.1",
         sections: &[section],
         symbols: &[symbol],
@@ -66,6 +71,25 @@ fn ends_at_types_that_refer_to_themselves() {
     ];
     let btf = Btf::parse(btf(&words.concat())).unwrap();
     assert!(written(&btf).unwrap() > 0);
+}
+
+#[test]
+fn a_prototype_has_an_entry_of_its_own_where_something_points_at_it() {
+    // A number, a function, and a pointer to a function.
+    let words = [
+        vec![1, info(1, 0), 4, 32],
+        vec![0, info(13, 0), 1],
+        vec![1, info(12, 0), 2],
+        vec![0, info(13, 0), 1],
+        vec![0, info(2, 0), 4],
+    ];
+    let btf = Btf::parse(btf(&words.concat())).unwrap();
+    let mut units = Units::new();
+    let mut unit = units.add(&btf, About::Image, None);
+    unit.add_types(&pointed_at(&btf)).unwrap();
+    let mut entries: Vec<u32> = unit.entries.of.keys().map(|id| id.get()).collect();
+    entries.sort_unstable();
+    assert_eq!(entries, [1, 4, 5]);
 }
 
 #[test]

@@ -1,25 +1,31 @@
 //! Types.
 
+use std::collections::HashSet;
+
 use gimli::constants::{self, DwAte, DwTag};
 use gimli::write::{AttributeValue, UnitEntryId};
 use vread_linux::btf::{
-    BtfType, CompositeKind, CompositeMember, Enumerator, IntEncoding, Parameter, Qualifier, Shape,
-    Sign, TypeId,
+    Btf, BtfType, CompositeKind, CompositeMember, Enumerator, IntEncoding, Parameter, Qualifier,
+    Shape, Sign, TypeId,
 };
 
-use super::unit::TypeUnit;
+use super::unit::{Place, TypeUnit};
 use crate::VmlinuxError;
 
 impl TypeUnit<'_> {
-    /// Makes an entry of every type.
-    pub(super) fn add_types(&mut self) -> Result<(), VmlinuxError> {
+    /// Makes an entry of every type, but for prototypes that are not among those `pointed_at`.
+    pub(super) fn add_types(&mut self, pointed_at: &HashSet<TypeId>) -> Result<(), VmlinuxError> {
         let btf = self.btf;
         // Places first: types refer to one another in both directions.
         for (id, described) in btf.types() {
+            // The prototype of a function is in the function's own entry; most have no other use.
+            if matches!(described.shape, Shape::Prototype { .. }) && !pointed_at.contains(&id) {
+                continue;
+            }
             if let Some(tag) = tag(&described) {
                 let root = self.root();
                 let entry = self.add(root, tag)?;
-                self.entries.insert(id, entry);
+                self.entries.of.insert(id, entry);
                 if let Shape::Int { size, encoding, .. } = described.shape {
                     let sign = match encoding {
                         IntEncoding::Signed => Sign::Signed,
@@ -31,7 +37,7 @@ impl TypeUnit<'_> {
             }
         }
         for (id, described) in btf.types() {
-            if let Some(entry) = self.entries.get(&id) {
+            if let Some(entry) = self.entries.of.get(&id) {
                 self.fill(*entry, described)?;
             }
         }
@@ -109,23 +115,19 @@ impl TypeUnit<'_> {
 
     /// Lets a reader step over an entry's children.
     pub(super) fn set_sibling(&mut self, entry: UnitEntryId) {
-        self.dwarf.unit.get_mut(entry).set_sibling(true);
+        self.unit().get_mut(entry).set_sibling(true);
     }
 
     /// The extent of an array; of one without an end (`[]`), none.
     pub(super) fn add_subrange(
         &mut self,
         array: UnitEntryId,
-        index: Option<UnitEntryId>,
+        index: Option<Place>,
         count: u32,
     ) -> Result<(), VmlinuxError> {
         let subrange = self.add(array, constants::DW_TAG_subrange_type)?;
         if let Some(index) = index {
-            self.set(
-                subrange,
-                constants::DW_AT_type,
-                AttributeValue::UnitRef(index),
-            );
+            self.set(subrange, constants::DW_AT_type, index.reference());
         }
         if let Some(last) = count.checked_sub(1) {
             self.set_number(subrange, constants::DW_AT_upper_bound, u64::from(last));
@@ -199,6 +201,18 @@ impl TypeUnit<'_> {
         self.set(entry, constants::DW_AT_const_value, value);
         Ok(())
     }
+}
+
+/// What other types are made of as C makes types of functions: by pointers, names and marks.
+pub(super) fn pointed_at(btf: &Btf) -> HashSet<TypeId> {
+    let shapes = btf.types().map(|(_, described)| described.shape);
+    let to = shapes.filter_map(|shape| match shape {
+        Shape::Pointer(to) | Shape::Typedef(to) | Shape::Qualified(_, to) | Shape::Tagged(to) => {
+            Some(to)
+        }
+        _ => None,
+    });
+    to.collect()
 }
 
 /// The tag of what is a type in C.

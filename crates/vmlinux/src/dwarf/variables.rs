@@ -1,11 +1,12 @@
 //! Variables.
 
 use gimli::constants;
-use gimli::write::{Address, AttributeValue, Expression, UnitEntryId};
+use gimli::write::{Address, AttributeValue, Expression};
 
 use super::Source;
-use super::unit::TypeUnit;
+use super::unit::{About, Place, TypeUnit};
 use crate::VmlinuxError;
+use crate::known::Base;
 use crate::symbols::{Binding, ElfSymbol};
 use crate::typed::{self, NamedTypes, VariableType};
 
@@ -13,7 +14,11 @@ impl TypeUnit<'_> {
     /// Makes an entry of every variable whose type is known.
     pub(super) fn add_variables(&mut self, source: &Source<'_>) -> Result<(), VmlinuxError> {
         let named = NamedTypes::new(self.btf);
-        let variables = typed::variables(self.btf, source.release, source.sections, source.symbols);
+        let by_name = typed::by_name(self.symbols(source));
+        let mut variables = typed::variables(self.btf, source.sections, &by_name);
+        if let About::Image = self.about {
+            typed::add_known(&mut variables, self.btf, source.release, &named, &by_name);
+        }
         for (symbol, of) in &variables {
             let entry = match of {
                 VariableType::Btf(of) => self.entry_of(*of),
@@ -26,6 +31,31 @@ impl TypeUnit<'_> {
                 None => tracing::info!(symbol.name, ?of, "no room for this type"),
             }
         }
+        if let About::Image = self.about {
+            self.add_time_of_writes(source, &named)?;
+        }
+        Ok(())
+    }
+
+    /// A constant of the scheduler of disks, 5 seconds in ticks, which the compiler keeps in DWARF alone. crash learns
+    /// from it how long a tick is, and takes a second for 1000 of them where there is none.
+    fn add_time_of_writes(
+        &mut self,
+        source: &Source<'_>,
+        named: &NamedTypes,
+    ) -> Result<(), VmlinuxError> {
+        const SECONDS: u32 = 5;
+        let ticks = source.ticks_per_second;
+        let int = named.find(Base::Plain("int"));
+        let (Some(ticks), Some(of)) = (ticks, int.and_then(|int| self.entry_of(int))) else {
+            return Ok(());
+        };
+        let root = self.root();
+        let entry = self.add(root, constants::DW_TAG_variable)?;
+        self.set_text(entry, constants::DW_AT_name, "write_expire");
+        self.set(entry, constants::DW_AT_type, of.reference());
+        let value = u64::from(ticks.saturating_mul(SECONDS));
+        self.set_number(entry, constants::DW_AT_const_value, value);
         Ok(())
     }
 
@@ -34,12 +64,12 @@ impl TypeUnit<'_> {
         &mut self,
         source: &Source<'_>,
         symbol: &ElfSymbol,
-        of: UnitEntryId,
+        of: Place,
     ) -> Result<(), VmlinuxError> {
         let root = self.root();
         let entry = self.add(root, constants::DW_TAG_variable)?;
         self.set_text(entry, constants::DW_AT_name, &symbol.name);
-        self.set(entry, constants::DW_AT_type, AttributeValue::UnitRef(of));
+        self.set(entry, constants::DW_AT_type, of.reference());
         if symbol.binding != Binding::Local {
             self.set_flag(entry, constants::DW_AT_external);
         }

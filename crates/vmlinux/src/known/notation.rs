@@ -1,3 +1,5 @@
+use vread_linux::typed::spelled_by_compilers;
+
 /// A variable's type as C writes it, taken apart: `const struct proto *[*][14]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notation {
@@ -68,7 +70,7 @@ impl Notation {
             Some(("struct", name)) => Base::Struct(name),
             Some(("union", name)) => Base::Union(name),
             Some(("enum", name)) => Base::Enum(name),
-            _ => Base::Plain(spelled_by_compilers(words)),
+            _ => Base::Plain(spelled_by_compilers(words).unwrap_or(words)),
         };
         Some(Self {
             is_const,
@@ -89,19 +91,6 @@ fn parse_extents(text: &str) -> Option<Vec<Extent>> {
         count => count.parse().ok().map(Extent::Count),
     };
     all.map(extent).collect()
-}
-
-/// Compilers have names of their own for C's numbers, and BTF has them from there.
-fn spelled_by_compilers(name: &'static str) -> &'static str {
-    match name {
-        "unsigned long" => "long unsigned int",
-        "long" => "long int",
-        "unsigned long long" => "long long unsigned int",
-        "long long" => "long long int",
-        "unsigned short" => "short unsigned int",
-        "short" => "short int",
-        name => name,
-    }
 }
 
 #[cfg(test)]
