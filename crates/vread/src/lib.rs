@@ -10,6 +10,9 @@
 //! | 2 | it could not be done |
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod tell;
+
 mod arguments;
 mod commands;
 mod glob;
@@ -140,7 +143,7 @@ fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
             // Most messages have one line; where several things were tried, each has its own.
             for (index, line) in with_causes(&error).split('\n').enumerate() {
                 let start = if index == 0 { "vread: " } else { "" };
-                eprintln!("{start}{}", Printable(line));
+                tell!("{start}{}", Printable(line));
             }
             ExitCode::from(2)
         }

@@ -58,13 +58,13 @@ fn resume(held: &Mutex<Option<Paused>>) -> anyhow::Result<()> {
     };
     match paused.resume()? {
         PauseEnd::Ran { paused } => {
-            eprintln!(
+            tell!(
                 "vread: the guest was paused for {:.1} ms",
                 paused.as_secs_f64() * 1e3
             );
         }
         PauseEnd::LeftStopped => {
-            eprintln!("vread: the guest had been stopped before, and was left so");
+            tell!("vread: the guest had been stopped before, and was left so");
         }
         _ => {}
     }
@@ -86,7 +86,7 @@ impl Watcher {
         let watch = move || {
             if let Some(signal) = signals.forever().next() {
                 if let Err(error) = resume(&held) {
-                    eprintln!("vread: {error}; send `cont` to the guest's QMP socket");
+                    tell!("vread: {error}; send `cont` to the guest's QMP socket");
                 }
                 std::process::exit(SIGNALLED.saturating_add(signal));
             }

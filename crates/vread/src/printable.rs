@@ -9,6 +9,9 @@ pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_plain(self.0) {
+            return f.write_str(self.0);
+        }
         for character in self.0.chars() {
             match character {
                 // A tab moves the cursor and no more; /proc/kallsyms has one before a module's name.
@@ -40,6 +43,12 @@ impl<W: io::Write> io::Write for PrintableLines<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// Whether `text` is nothing but visible ASCII, as nearly all of a kernel's words are, of which there are many: told
+/// much sooner than what a terminal obeys.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Whether a terminal does something at `character` instead of showing it: control characters, of which

@@ -103,19 +103,19 @@ fn print_record(out: &mut dyn Write, record: &LogRecord, colored: bool) -> io::R
 /// Says on standard error what is not there.
 fn tell_gaps(log: &Log) -> Outcome {
     if log.lost != 0 {
-        eprintln!(
+        tell!(
             "vread: records that have lost their text to newer ones: {}",
             log.lost
         );
     }
     if log.unfinished != 0 {
-        eprintln!(
+        tell!(
             "vread: records that are still being written: {}",
             log.unfinished
         );
     }
     for at in &log.torn {
-        eprintln!("vread: the record at {at} contradicts itself and was left out; try again");
+        tell!("vread: the record at {at} contradicts itself and was left out; try again");
     }
     match log.torn.is_empty() {
         true => Outcome::All,

@@ -10,7 +10,7 @@ use lzma_rust2::{XzOptions, XzWriter};
 use vread_isf::SymbolTable;
 use vread_targets::Target;
 
-use crate::{Outcome, arguments::IsfArguments, output_file::OutputFile};
+use crate::{Outcome, arguments::IsfArguments, json, output_file::OutputFile};
 
 /// How hard xz tries: at 3 the file of a kernel takes a quarter of the time that it takes at xz's own 6,
 /// and is a tenth larger.
@@ -28,7 +28,7 @@ pub(crate) fn run(target: &Target, arguments: &IsfArguments) -> anyhow::Result<O
     let table = SymbolTable::of(kernel)?;
     let mut file = OutputFile::create(&arguments.output)?;
     match compression {
-        Compression::Plain => serde_json::to_writer(&mut file, &table),
+        Compression::Plain => json::write(&mut file, &table),
         Compression::Xz => write_xz(&table, &mut file),
     }
     .with_context(|| file.trouble())?;
@@ -55,7 +55,7 @@ fn compression(path: &Path) -> anyhow::Result<Compression> {
 fn write_xz(table: &SymbolTable<'_>, file: &mut OutputFile) -> serde_json::Result<()> {
     let xz = XzWriter::new(file, XzOptions::with_preset(XZ_PRESET));
     let mut xz = BufWriter::with_capacity(1 << 16, xz.map_err(serde_json::Error::io)?);
-    serde_json::to_writer(&mut xz, table)?;
+    json::write(&mut xz, table)?;
     let xz = xz.into_inner().map_err(|error| error.into_error());
     let finished = xz.and_then(XzWriter::finish);
     finished.map(drop).map_err(serde_json::Error::io)

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    io::{self, Write as _},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -41,12 +40,15 @@ pub(crate) fn check(arguments: &MountArguments) -> Result<(), TargetError> {
 
 pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::Result<Outcome> {
     let session = Session::new(Arc::clone(target));
-    let mut files = View::ALL
-        .into_iter()
-        .map(|view| -> anyhow::Result<Box<dyn ServedFile>> {
-            Ok(Box::new(ViewFile::new(Arc::clone(&session), view)?))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut files: Vec<Box<dyn ServedFile>> = Vec::new();
+    for view in View::ALL {
+        match ViewFile::new(Arc::clone(&session), view) {
+            Ok(file) => files.push(Box::new(file)),
+            // Nothing is served of a target whose segments cannot be had; else each view is one more.
+            Err(error) if files.is_empty() => return Err(error),
+            Err(error) => tracing::warn!("no file {}: {error:#}", view.name()),
+        }
+    }
     // A target without a kernel has no vmlinux, and says nothing about itself.
     if target.ask_kernel(Ok).is_ok() {
         for what in Said::ALL {
@@ -62,17 +64,17 @@ pub(crate) fn run(target: &Arc<Target>, arguments: &MountArguments) -> anyhow::R
     let word = target.word().to_string();
     let options = MountOptions {
         on_failure: Box::new(move |failure| {
-            eprintln!("vread: {word}: {failure}; reading fails with EIO, end with Ctrl-C");
+            tell!("vread: {word}: {failure}; reading fails with EIO, end with Ctrl-C");
         }),
     };
     let mounted = Mounted::mount(files, &arguments.dir, options)?;
     let dir = mounted.dir().display();
-    eprintln!(
+    tell!(
         "{} is mounted: {dir}/{{{}}}",
         target.word(),
         names.join(",")
     );
-    eprintln!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
+    tell!("leave with Ctrl-C, or with: fusermount3 -u {dir}");
     let unmounter = mounted.unmounter();
     thread::Builder::new()
         .name("signals".into())
@@ -105,9 +107,7 @@ fn churn_meanwhile(
         let rounds = churn.join();
         waited?;
         if let Ok(rounds) = rounds {
-            // Nobody may listen any more; that is no failure.
-            let rounds = rounds?;
-            let _ = writeln!(io::stderr(), "{rounds} rounds of areas that came and went");
+            tell!("{} rounds of areas that came and went", rounds?);
         }
         Ok(())
     })

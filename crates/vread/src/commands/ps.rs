@@ -157,7 +157,7 @@ fn command(process: &Process) -> String {
 
 fn tell_torn(tasks: &Tasks) -> Outcome {
     for at in &tasks.torn {
-        eprintln!(
+        tell!(
             "vread: the task at {at} changed at every try to read it and was left out; try again, or with --pause"
         );
     }

@@ -134,7 +134,7 @@ pub(crate) fn run(
     }
     if !arguments.json {
         let (holes, all) = (holes.get(), length.get());
-        eprintln!(
+        tell!(
             "vread: {holes} of {all} bytes are not there or must not be read; they are shown as zeros"
         );
     }

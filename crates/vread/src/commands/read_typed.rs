@@ -37,7 +37,7 @@ pub(super) fn run(
         false => print(out, &shown)?,
     }
     if shown.torn {
-        eprintln!(
+        tell!(
             "vread: the value{} changed at every try to read it, so that its parts may be of different moments; --pause holds it still",
             at(&shown)
         );

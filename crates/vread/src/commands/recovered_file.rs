@@ -57,7 +57,7 @@ impl RecoveredFile {
         let warnings = vmlinux.write(self.form, &mut out)?;
         out.flush()?;
         for warning in warnings {
-            eprintln!(
+            tell!(
                 "vread: {}: {}",
                 self.name(),
                 Printable(&warning.to_string())

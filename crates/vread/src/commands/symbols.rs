@@ -1,6 +1,7 @@
 //! `vread symbols`
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     str::FromStr,
 };
@@ -57,7 +58,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<Outcome> {
     if let Some(What::Covering(addr)) = &arguments.what {
         let Some(covering) = target.resolve(*addr)? else {
-            eprintln!("vread: no symbol covers {addr}");
+            tell!("vread: no symbol covers {addr}");
             return Ok(Outcome::SomeMissing);
         };
         match arguments.json {
@@ -87,7 +88,7 @@ pub(crate) fn run(
     };
     match (&arguments.what, printed) {
         (Some(What::Containing(text) | What::Matching(text)), 0) => {
-            eprintln!("vread: no symbol matches `{}`", Printable(text));
+            tell!("vread: no symbol matches `{}`", Printable(text));
             Ok(Outcome::SomeMissing)
         }
         _ => Ok(Outcome::All),
@@ -100,8 +101,11 @@ fn print_lines<'s>(
     symbols: impl Iterator<Item = &'s Symbol>,
 ) -> io::Result<usize> {
     let mut printed = 0_usize;
+    let mut line = String::new();
     for symbol in symbols {
-        writeln!(out, "{}", Printable(&symbol.to_string()))?;
+        line.clear();
+        write!(line, "{symbol}").map_err(io::Error::other)?;
+        writeln!(out, "{}", Printable(&line))?;
         printed = printed.saturating_add(1);
     }
     Ok(printed)

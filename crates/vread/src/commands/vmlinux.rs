@@ -24,7 +24,7 @@ pub(crate) fn run(target: &Target, arguments: &VmlinuxArguments) -> anyhow::Resu
     file.flush().with_context(|| file.trouble())?;
     file.finish()?;
     for warning in &warnings {
-        eprintln!("vread: {}", Printable(&warning.to_string()));
+        tell!("vread: {}", Printable(&warning.to_string()));
     }
     Ok(match warnings.is_empty() {
         true => Outcome::All,
