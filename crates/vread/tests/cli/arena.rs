@@ -242,6 +242,34 @@ fn mount_serves_live_memory() {
     assert!(!is_mounted(dir.path()));
 }
 
+/// What `command` is when it has started, with a standard error that nobody reads.
+fn unheard(mut command: Command) -> Child {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    child
+}
+
+#[test]
+fn mount_goes_on_where_nobody_hears_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mount = command();
+    mount.args(["mount", "arena"]).arg(dir.path());
+    let mount = Mount {
+        child: unheard(mount),
+    };
+    poll("the mount", || is_mounted(dir.path()).then_some(()));
+    let kcore = File::open(dir.path().join("kcore")).unwrap();
+    assert_ne!(greeting_offset(&kcore), 0);
+    assert_eq!(mount.end(Signal::TERM), Some(0));
+}
+
+#[test]
+fn an_error_that_nobody_hears_has_its_exit_code() {
+    let mut read = command();
+    read.args(["read", "arena", "no_such_symbol", "8"]);
+    assert_eq!(unheard(read).wait().unwrap().code(), Some(2));
+}
+
 #[test]
 fn mount_ends_on_interrupt_with_a_file_open() {
     let dir = tempfile::tempdir().unwrap();

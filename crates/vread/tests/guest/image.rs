@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io, thread};
 
-use vread_guests::{FileRange, Guest, digest};
+use vread_guests::{FileRange, Guest, RangeHash, digest};
 
 use crate::mounted::{KcoreFile, Mounted, loads};
 use crate::ranges::{Ranges, Region, StaleHoles};
@@ -140,16 +140,29 @@ pub(crate) fn bytes_equal_the_guests_own_kcore(guest: &Guest) {
 }
 
 /// Looks again at a range that differed, and fails if it stays different while outside stays equal.
+fn explain_difference(guest: &Guest, kcore: &Path, region: Region, range: FileRange, seed: u64) {
+    let file = KcoreFile::open(kcore);
+    let read = || file.read_at(range.offset, range.len as usize);
+    let inside = |reads| guest.hash_ranges(KCORE, &vec![range; reads]).unwrap();
+    if differs_for_good(read, inside) {
+        let (ours, theirs) = (read(), guest_bytes(guest, range.offset, range.len));
+        let what = format!("{region:?} {range:x?}, seed {seed:#x}");
+        panic!("{}", difference(&what, &ours, &theirs));
+    }
+}
+
+/// Whether `inside` never gives what `read` gives from outside, though that stays the same meanwhile.
 ///
 /// The two readings from outside may agree with one another and not with that from inside because the
 /// guest only works while it is asked: the stack of its helper is one thing before and after, and
 /// another meanwhile. So outside is read all the while the guest reads, over and over.
-fn explain_difference(guest: &Guest, kcore: &Path, region: Region, range: FileRange, seed: u64) {
+pub(crate) fn differs_for_good(
+    read: impl Fn() -> Vec<u8> + Sync,
+    inside: impl Fn(usize) -> Vec<RangeHash>,
+) -> bool {
     const LOOKS: usize = 40;
     const READS: usize = 500;
-    let file = KcoreFile::open(kcore);
-    let read = || file.read_at(range.offset, range.len as usize);
-    for _ in 0..LOOKS {
+    (0..LOOKS).all(|_| {
         let before = read();
         let done = AtomicBool::new(false);
         let (inside, moved) = thread::scope(|scope| {
@@ -160,27 +173,26 @@ fn explain_difference(guest: &Guest, kcore: &Path, region: Region, range: FileRa
                 }
                 moved
             });
-            let inside = guest.hash_ranges(KCORE, &[range; READS]);
+            let inside = inside(READS);
             done.store(true, Ordering::Relaxed);
-            (inside.unwrap(), watch.join().unwrap())
+            (inside, watch.join().unwrap())
         });
         let hash = digest::of(&before);
-        if moved || inside.iter().any(|inside| inside.hash == hash) {
-            return;
-        }
-    }
-    let (ours, theirs) = (read(), guest_bytes(guest, range.offset, range.len));
-    let at = ours
-        .iter()
-        .zip(&theirs)
-        .position(|(ours, theirs)| ours != theirs);
+        !moved && inside.iter().all(|inside| inside.hash != hash)
+    })
+}
+
+/// Where two readings of `what` begin to differ.
+pub(crate) fn difference(what: &str, ours: &[u8], theirs: &[u8]) -> String {
+    let pairs = ours.iter().zip(theirs);
+    let at = pairs.into_iter().position(|(ours, theirs)| ours != theirs);
     let at = at.unwrap_or_default();
     let end = (at + 16).min(ours.len());
-    panic!(
-        "{region:?} {range:x?}, seed {seed:#x}: from byte {at:#x} outside {:02x?}, inside {:02x?}",
+    format!(
+        "{what}: from byte {at:#x} outside {:02x?}, inside {:02x?}",
         &ours[at..end],
         &theirs[at..end],
-    );
+    )
 }
 
 struct Note {

@@ -13,6 +13,7 @@
     reason = "a test on a guest of our own making fails loudly"
 )]
 
+mod by_address;
 mod device_windows;
 mod end_of_guest;
 mod huge;
@@ -28,6 +29,7 @@ mod program;
 mod ranges;
 mod restart;
 mod sparse;
+mod stand_in;
 mod typed;
 mod variants;
 mod vmalloc_content;
@@ -103,7 +105,7 @@ const SHARED: [(&str, SharedTest); 24] = [
 ];
 
 const OWN: [(&str, OwnTest); 11] = [
-    ("listing_ps", processes::ps_equals_the_guests_own),
+    ("listing_ps", processes::ps_on_a_guest_of_its_own),
     ("vmalloc_content_mapped", vmalloc_content::mapped),
     (
         "vmalloc_content_through_the_vmm",

@@ -1,7 +1,9 @@
 //! `vread read` with types and paths.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use vread_guests::Guest;
+use vread_guests::{Guest, wait_until};
 
 use crate::program::{target, vread, vread_stdout};
 
@@ -55,6 +57,24 @@ pub(crate) fn listing_typed_values(guest: &Guest) {
         let thread_group = json(&[&format!("*&{}", path("tgid"))]);
         assert_eq!(thread_group["value"].to_string(), field("Tgid:"));
     }
+    // Variables whose types are C's own, by our table; and types that are given.
+    let ticks = || json(&["jiffies"])["value"].as_u64().unwrap();
+    let before = ticks();
+    assert!(before > 0);
+    wait_until("the clock ticks", Duration::from_secs(30), || {
+        (ticks() > before).then_some(())
+    })
+    .unwrap();
+    let version = guest.read_text("/proc/version").unwrap();
+    let start = json(&["linux_banner", "--type", "char [13]"]);
+    assert_eq!(start["type"], "char [13]");
+    assert_eq!(start["value"], version[..13]);
+    let words = json(&["linux_banner", "--type", "unsigned short int [3]"]);
+    let text = words["value"].as_array().unwrap().iter();
+    let text: Vec<u8> = text
+        .flat_map(|word| (word.as_u64().unwrap() as u16).to_le_bytes())
+        .collect();
+    assert_eq!(text, version.as_bytes()[..6]);
     // A bit-field, and the bytes of a path.
     let records = json(&["prb.desc_ring.infos[0].level"]);
     assert!(records["value"].as_u64().unwrap() < 8, "{records}");

@@ -6,7 +6,7 @@
 
 use vread_guests::{Backend, Guest, GuestConfig, Kaslr, KernelRelease};
 
-use crate::{image, listings};
+use crate::{image, listings, own_files, processes};
 
 /// One machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl Variant {
         format!("{kaslr}_{cpus}cpu_{memory}mib_{levels}")
     }
 
-    /// Boots it and holds everything against what its kernel says: E1 to E18, G20 to G28, V30 to V35, and
-    /// the bytes of 20,000 ranges.
+    /// Boots it and holds everything against what its kernel says: E1 to E18, G20 to G28, V30 to V35, G56
+    /// to G63, each file of the mount, and the bytes of 20,000 ranges.
     pub(crate) fn everything_is_equal(self) {
         let config = GuestConfig::new(self.release)
             .kaslr(self.kaslr)
@@ -94,19 +94,28 @@ impl Variant {
                 Levels::Four => "max,la57=off",
                 Levels::Five => "max",
             })
+            // A module that uses others.
+            .module("nf_nat")
             // Both ways to the memory meet both sizes.
             .backend(match self.levels {
                 Levels::Four => Backend::Anonymous,
                 Levels::Five => Backend::File,
             });
         let guest = Guest::boot(&config).unwrap();
-        let checks: [fn(&Guest); 6] = [
+        let checks: [fn(&Guest); 12] = [
             image::headers_equal_the_guests_own_kcore,
             image::notes_equal_but_for_the_reading_task,
             image::ends_at_the_size_of_the_guests_own_kcore,
             listings::symbols_equal_kallsyms,
             listings::vmallocinfo_equals_the_guests_own,
+            own_files::listing_version_and_cmdline,
+            own_files::listing_iomem,
+            own_files::listing_lsmod,
+            own_files::listing_dmesg,
+            own_files::listing_mounted_files,
             image::bytes_equal_the_guests_own_kcore,
+            // Last: a thousand tasks stay behind.
+            processes::ps_equals_the_guests_own,
         ];
         for check in checks {
             check(&guest);

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 
-use vread_guests::{Guest, ensure_drgn, ensure_packages};
+use vread_guests::{Guest, ensure_packages};
 
 use crate::mounted::Mounted;
 use crate::program::{stdout, wait_for};
@@ -72,36 +72,6 @@ pub(crate) fn notes_have_the_registers_of_each_cpu(guest: &Guest) {
     for thread in ["LWP 1 ", "LWP 2 "] {
         assert!(threads.contains(thread), "{threads}");
     }
-}
-
-/// drgn names the functions that a running task is in, with the recovered file alone.
-pub(crate) fn drgn_unwinds_the_tasks_that_run(guest: &Guest) {
-    let mounted = Mounted::new(guest);
-    let script = format!(
-        "import drgn\n\
-         from drgn.helpers.linux import for_each_online_cpu, cpu_curr\n\
-         p = drgn.Program()\n\
-         p.set_core_dump({core:?})\n\
-         p.load_debug_info([{vmlinux:?}])\n\
-         for cpu in for_each_online_cpu(p):\n\
-         \x20   task = cpu_curr(p, cpu)\n\
-         \x20   print(cpu, task.comm.string_().decode(), [f.name for f in p.stack_trace(task)])\n",
-        core = mounted.vmcore(),
-        vmlinux = mounted.vmcore().with_file_name("vmlinux"),
-    );
-    let python = ensure_drgn().unwrap();
-    let mut last = String::new();
-    // A CPU may be woken between drgn's look at its registers and its look at its task.
-    wait_for("both CPUs to be idle and unwound", || {
-        last = stdout(Command::new(&python).args(["-c", &script]));
-        let idle = |line: &str| {
-            line.contains("swapper/")
-                && line.contains("'do_idle'")
-                && line.contains("'cpu_startup_entry'")
-        };
-        last.lines().count() as u64 == CPUS && last.lines().all(idle)
-    });
-    println!("{last}");
 }
 
 /// The descriptors of the notes of type 1 called CORE.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use vread_guests::{Guest, KernelRelease, ensure_debug_vmlinux};
+use vread_guests::{Guest, KernelRelease, ensure_debug_files};
 use vread_layouts::{DebugFile, Disagreement};
 
 use crate::program::{succeed, target, vread};
 
 /// Every struct, union and enumeration has the members, places, sizes and types that the compiler gave
-/// it; none is missing; every symbol lies where the linker put it.
+/// it, those of loaded modules too; none is missing; every symbol lies where the linker put it.
 pub(crate) fn types_and_symbols_equal_the_real_debug_file(guest: &Guest) {
     let folder = tempfile::tempdir().unwrap();
     let recovered = folder.path().join("vmlinux");
@@ -18,15 +18,27 @@ pub(crate) fn types_and_symbols_equal_the_real_debug_file(guest: &Guest) {
             .args(["vmlinux", &target(guest), "-o"])
             .arg(&recovered),
     );
-    let real = ensure_debug_vmlinux(guest.kernel()).unwrap();
+    let real = ensure_debug_files(guest.kernel()).unwrap();
     let ours = DebugFile::read(&recovered).unwrap();
-    let truth = DebugFile::read(&real).unwrap();
+    let mut truth = DebugFile::read(real.vmlinux()).unwrap();
+    let mut of_modules = 0;
+    let listed = guest.read_text("/proc/modules").unwrap();
+    for module in listed.lines().filter_map(|line| line.split(' ').next()) {
+        let file = real.module(module);
+        let file = file.unwrap_or_else(|| panic!("no debug file of {module}"));
+        for (name, layouts) in DebugFile::read(&file).unwrap().types {
+            if !truth.types.contains_key(&name) && ours.types.contains_key(&name) {
+                of_modules += 1;
+            }
+            truth.types.entry(name).or_default().extend(layouts);
+        }
+    }
     let types = Disagreement::between(&ours.types, &truth.types);
     println!(
         "{} of {} bytes, the real one of {}; types: {types}",
         guest.kernel().uname(),
         fs::metadata(&recovered).unwrap().len(),
-        fs::metadata(&real).unwrap().len(),
+        fs::metadata(real.vmlinux()).unwrap().len(),
     );
     // Until 6.1's, BTF kept the lower half of every enumeration's value: the rest is in no memory.
     let is_halved = |said: &&String| {
@@ -42,6 +54,11 @@ pub(crate) fn types_and_symbols_equal_the_real_debug_file(guest: &Guest) {
     assert!(halved.len() <= 3, "{halved:?}");
     assert!(different.is_empty(), "{different:?}");
     assert!(types.unknown.is_empty(), "made up: {:?}", types.unknown);
+    println!("{of_modules} types that only modules have");
+    assert_eq!(
+        of_modules > 0,
+        guest.kernel().release() != KernelRelease::V5_10
+    );
     assert!(types.equal > 5000, "too few types to be a kernel's");
 
     // What the kernel itself says it has added to its image: modules and generated code.

@@ -1,10 +1,10 @@
-//! drgn, with the link-time form.
+//! drgn, new and old, with the link-time form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use vread_guests::{Guest, KernelRelease, ensure_drgn};
+use vread_guests::{Guest, KernelRelease, UnpackedPackage, ensure_drgn};
 
 use crate::mounted::Mounted;
 use crate::processes;
@@ -98,6 +98,16 @@ pub(crate) fn runs_its_helpers(guest: &Guest) {
     };
     let said = |name: &str| words(results[name]).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(said("for_each_module"), first_words("/proc/modules"));
+    let kallsyms = text("/proc/kallsyms");
+    // `address type name`, a tab and the module in brackets.
+    let of_module = |line: &str| {
+        let (symbol, _module) = line.split_once("\t[")?;
+        let mut words = symbol.split(' ');
+        Some(format!("{}:{}", words.next()?, words.nth(1)?))
+    };
+    let of_modules = sorted(kallsyms.lines().filter_map(of_module).collect());
+    assert!(!of_modules.is_empty());
+    assert_eq!(said("module_kallsyms"), of_modules);
     assert_eq!(results["get_dmesg"], text("/proc/version").trim());
     assert_eq!(results["prog['init_task'].comm"], "swapper/0");
     let cpus = text("/proc/cpuinfo")
@@ -136,57 +146,111 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| !word.is_empty())
 }
 
-const STACKS: &str = "\
-import drgn, sys
-from drgn.helpers.linux.pid import for_each_task
-prog = drgn.Program()
-prog.set_core_dump(sys.argv[1])
-prog.load_debug_info([sys.argv[2]])
-for task in for_each_task(prog):
-    try:
-        frames = [frame.name for frame in prog.stack_trace(task)]
-    except Exception as error:
-        frames = [str(error).replace(' ', '_')]
-    print(task.pid.value_(), *frames)
-";
+/// A drgn that can be run.
+pub(crate) enum Drgn {
+    /// The newest, from PyPI.
+    Newest,
+    /// Debian 12's, 0.0.22.
+    OfDebian12,
+}
 
-/// The frames of sleeping threads of the kernel, by ORC from the guest's memory, are those that the
-/// kernel itself finds with it.
-pub(crate) fn unwinds_sleeping_tasks_as_the_kernel_does(guest: &Guest) {
-    let mounted = Mounted::new(guest);
-    let before = stacks(guest);
-    let out = stdout(
-        Command::new(ensure_drgn().unwrap())
-            .args(["-c", STACKS])
-            .arg(mounted.kcore())
-            .arg(mounted.kcore().with_file_name("vmlinux")),
-    );
-    let after = stacks(guest);
-    let mut unwound = BTreeMap::new();
-    for line in out.lines() {
-        let mut words = line.split(' ');
-        let pid: u32 = words.next().unwrap().parse().unwrap();
-        unwound.insert(pid, words.collect::<Vec<_>>());
+impl Drgn {
+    pub(crate) fn all() -> [Self; 2] {
+        [Self::Newest, Self::OfDebian12]
     }
-    let mut compared = 0;
-    for (pid, stack) in &before {
-        // What ran in between may have slept elsewhere.
-        if after.get(pid) != Some(stack) || stack.frames.is_empty() {
-            continue;
+
+    /// The tables changed in 6.4 ("unknown ORC BP base register", says one that is older).
+    fn knows_unwind_tables_of(&self, guest: &Guest) -> bool {
+        let before_6_4 = [KernelRelease::V5_10, KernelRelease::V6_1];
+        match self {
+            Self::Newest => true,
+            Self::OfDebian12 => before_6_4.contains(&guest.kernel().release()),
         }
-        let ours = unwound
-            .get(pid)
-            .unwrap_or_else(|| panic!("no task {pid} in\n{out}"));
-        let frames: Vec<&str> = stack.frames.iter().map(String::as_str).collect();
-        // The kernel leaves its scheduler out.
-        assert!(
-            ours.ends_with(&frames),
-            "task {pid}: {ours:?}, and the kernel has {frames:?}"
-        );
-        compared += 1;
     }
-    assert!(compared >= 10, "only {compared} tasks slept all the while");
-    println!("{compared} stacks equal");
+
+    fn python(&self) -> Command {
+        match self {
+            Self::Newest => Command::new(ensure_drgn().unwrap()),
+            Self::OfDebian12 => {
+                let package = UnpackedPackage::ensure_drgn_of_debian_12().unwrap();
+                package.command("python3.11")
+            }
+        }
+    }
+}
+
+/// What a script of this folder prints of a core, with the vmlinux beside it.
+pub(crate) fn run_script(drgn: &Drgn, core: &Path, script: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vmlinux");
+    stdout(
+        drgn.python()
+            .args(["-m", "drgn", "--quiet", "-c"])
+            .arg(core)
+            .arg("-s")
+            .arg(core.with_file_name("vmlinux"))
+            .arg(folder.join(script)),
+    )
+}
+
+/// The words of each line that `says.py` prints.
+pub(crate) fn says(drgn: &Drgn, core: &Path) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+    let out = run_script(drgn, core, "says.py");
+    out.lines().map(words).collect()
+}
+
+/// On the command line, with `-c` and `-s`: what the guest's own kernel says. The frames of sleeping threads of the
+/// kernel, by ORC from the guest's memory, are those that the kernel itself finds with it.
+pub(crate) fn of_any_age_says_what_the_kernel_says(guest: &Guest) {
+    let mounted = Mounted::new(guest);
+    for drgn in Drgn::all() {
+        let before = stacks(guest);
+        let said = says(&drgn, &mounted.kcore());
+        let after = stacks(guest);
+        let lines = |word: &str| -> Vec<&[String]> {
+            let lines = said.iter().filter(|line| line[0] == word);
+            lines.map(|line| &line[1..]).collect()
+        };
+        assert_eq!(lines("comm"), [["swapper/0"]]);
+        let listed = guest.read_text("/proc/modules").unwrap();
+        let mut modules: Vec<&str> = listed
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        modules.sort_unstable();
+        assert_eq!(lines("modules"), [modules]);
+        let version = guest.read_text("/proc/version").unwrap();
+        assert_eq!(lines("dmesg")[0].join(" "), version.trim());
+        assert_eq!(lines("type"), [["struct", "sk_buff", "{"]]);
+        let mut unwound = BTreeMap::new();
+        for line in lines("stack") {
+            let pid: u32 = line[0].parse().unwrap();
+            unwound.insert(pid, &line[1..]);
+        }
+        let (mut compared, mut equal) = (0, 0);
+        let knows_tables = drgn.knows_unwind_tables_of(guest);
+        for (pid, stack) in &before {
+            // What ran in between may have slept elsewhere.
+            if after.get(pid) != Some(stack) || stack.frames.is_empty() {
+                continue;
+            }
+            let ours = unwound
+                .get(pid)
+                .unwrap_or_else(|| panic!("no task {pid} in {said:?}"));
+            // The kernel leaves its scheduler out.
+            let is_equal = ours.ends_with(&stack.frames);
+            assert!(
+                is_equal || !knows_tables,
+                "task {pid}: {ours:?}, and the kernel has {:?}",
+                stack.frames
+            );
+            compared += 1;
+            equal += u32::from(is_equal);
+        }
+        assert!(compared >= 10, "only {compared} tasks slept all the while");
+        assert_eq!(equal == compared, knows_tables, "{equal} of {compared}");
+        println!("{equal} of {compared} stacks equal");
+    }
 }
 
 /// What a thread's stack is, and how often it has run.

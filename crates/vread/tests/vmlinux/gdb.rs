@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use vread_guests::{Guest, ensure_packages};
+use vread_guests::{Guest, KernelRelease, ensure_packages};
 
 use crate::mounted::Mounted;
 use crate::processes;
@@ -55,7 +55,13 @@ pub(crate) fn debugs_the_live_kernel(guest: &Guest) {
     let vmlinux = mounted.kcore().with_file_name("vmlinux.kaslr");
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
-    fs::write(&script, SCRIPT).unwrap();
+    // A type of a module: those came with 5.11.
+    let modules_have_types = guest.kernel().release() != KernelRelease::V5_10;
+    let of_a_module = match modules_have_types {
+        true => "ptype struct port_buffer\n",
+        false => "",
+    };
+    fs::write(&script, SCRIPT.to_owned() + of_a_module).unwrap();
     let before = processes(guest);
     let out = stdout(
         Command::new("gdb")
@@ -86,6 +92,9 @@ pub(crate) fn debugs_the_live_kernel(guest: &Guest) {
     has("    unsigned long size;");
     has("vfs_read in section .text");
     has("type = long (struct file *, char *, size_t, loff_t *)");
+    if modules_have_types {
+        has("type = struct port_buffer {\n    char *buf;\n    size_t size;");
+    }
     has("Dump of assembler code for function vfs_read:");
     has("<+0>:");
     has("End of assembler dump.");

@@ -11,6 +11,7 @@ import drgn
 from drgn import Object, cast, container_of
 from drgn.helpers.linux import *
 from drgn.helpers.linux.boot import kaslr_offset, pgtable_l5_enabled
+from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.locking import rwsem_owner
 from drgn.helpers.linux.timekeeping import *
 
@@ -36,6 +37,9 @@ HELPERS = {
     # Compared with the guest.
     "for_each_task": lambda: sorted(task.pid.value_() for task in for_each_task(prog)),
     "for_each_module": lambda: sorted(text(module.name) for module in modules),
+    "module_kallsyms": lambda: sorted(
+        f"{symbol.address:016x}:{symbol.name}" for module in modules for symbol in module_kallsyms(module)
+    ),
     "get_dmesg": lambda: text(get_dmesg(prog)).splitlines()[0].split("] ", 1)[1],
     "prog['init_task'].comm": lambda: text(prog["init_task"].comm),
     "num_online_cpus": lambda: num_online_cpus(prog),
@@ -189,4 +193,4 @@ for name, helper in HELPERS.items():
         said, result = f"{type(error).__name__}: {error}", ""
     result = str(result).replace("\t", " ").replace("\n", " ")
     said = said.replace("\t", " ").replace("\n", " ")
-    print(f"{name}\t{said}\t{result}"[:20000])
+    print(f"{name}\t{said}\t{result}"[:200000])

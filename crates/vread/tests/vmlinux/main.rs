@@ -12,6 +12,8 @@
     reason = "a test on a guest of our own making fails loudly"
 )]
 
+mod crash;
+mod crash_session;
 mod drgn;
 mod file;
 mod gdb;
@@ -22,6 +24,7 @@ mod output;
 #[path = "../guest/program.rs"]
 #[expect(dead_code, reason = "the tests of the images use more of it")]
 mod program;
+mod running;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -32,12 +35,20 @@ use vread_guests::{Backend, Guest, GuestConfig, KernelRelease, SharedGuest};
 /// A test on a guest that others use too: it must leave the guest as it was.
 type SharedTest = fn(&Guest);
 
-const SHARED: [(&str, SharedTest); 7] = [
+const SHARED: [(&str, SharedTest); 9] = [
     ("gdb_debugs_the_live_kernel", gdb::debugs_the_live_kernel),
     ("drgn_runs_its_helpers", drgn::runs_its_helpers),
     (
-        "drgn_unwinds_sleeping_tasks_as_the_kernel_does",
-        drgn::unwinds_sleeping_tasks_as_the_kernel_does,
+        "drgn_of_any_age_says_what_the_kernel_says",
+        drgn::of_any_age_says_what_the_kernel_says,
+    ),
+    (
+        "drgn_unwinds_the_tasks_that_run",
+        running::drgn_unwinds_the_tasks_that_run,
+    ),
+    (
+        "crash_says_what_the_guest_says",
+        crash::says_what_the_guest_says,
     ),
     (
         "elf_and_dwarf_tools_accept_the_file",
@@ -63,11 +74,22 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for release in KernelRelease::under_test() {
-        let guest = SharedGuest::new(GuestConfig::new(release).cpus(2).backend(Backend::File));
+        let guest = GuestConfig::new(release)
+            .cpus(2)
+            .backend(Backend::File)
+            .qmp_sockets(2);
+        let guest = SharedGuest::new(guest);
         for (name, test) in SHARED {
             let guest = guest.clone();
             trials.push(Trial::test(format!("{release}::{name}"), move || {
                 test(guest.get());
+                Ok(())
+            }));
+        }
+        if release == crash::NEWEST_OF_DEBIAN_12 {
+            let name = format!("{release}::crash_of_debian_12_says_what_the_guest_says");
+            trials.push(Trial::test(name, move || {
+                crash::of_debian_12_says_what_the_guest_says(guest.get());
                 Ok(())
             }));
         }

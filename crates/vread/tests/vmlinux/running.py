@@ -1,0 +1,32 @@
+"""What each CPU is at: the name of its task, whether the stack ends where the CPU stood and the kernel's own table
+knows no way out, and the functions on it, innermost first."""
+
+import bisect
+import struct
+
+from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.sched import cpu_curr
+
+
+def between(start, stop, format):
+    start, stop = prog.symbol(start).address, prog.symbol(stop).address
+    return start, list(struct.iter_unpack(format, prog.read(start, stop - start)))
+
+
+# struct orc_entry: sp_offset, bp_offset, and bits whose lowest four are sp_reg; 0 is ORC_REG_UNDEFINED.
+base, offsets = between("__start_orc_unwind_ip", "__stop_orc_unwind_ip", "<i")
+starts = [base + 4 * number + offset for number, (offset,) in enumerate(offsets)]
+_, entries = between("__start_orc_unwind", "__stop_orc_unwind", "<hhH")
+text = range(prog.symbol("_stext").address, prog.symbol("_etext").address)
+
+
+def is_dead_end(frame):
+    _, _, bits = entries[bisect.bisect_right(starts, frame.pc) - 1]
+    return frame.interrupted and frame.pc in text and bits & 0xF == 0
+
+
+for cpu in for_each_online_cpu(prog):
+    task = cpu_curr(prog, cpu)
+    trace = prog.stack_trace(task)
+    end = "dead-end" if is_dead_end(trace[len(trace) - 1]) else "way-out"
+    print(task.comm.string_().decode(), end, *(frame.name for frame in trace))
