@@ -9,8 +9,10 @@ use crate::workspace;
 const PACKAGES: [&str; 2] = ["fuse3", "qemu-system-x86"];
 
 /// Package and bench: the whole way first, then each hot copy alone.
-const BENCHES: [(&str, &str); 6] = [
+const BENCHES: [(&str, &str); 8] = [
     ("vread", "guest"),
+    ("vread", "kernel"),
+    VMLINUX,
     ("vread-kcore-fuse", "sequential"),
     ("vread-linux", "guest"),
     ("vread-physmem", "read"),
@@ -22,10 +24,20 @@ const BENCHES: [(&str, &str); 6] = [
 /// fault-in.
 const READ_PATH: [(&str, &str); 2] = [("vread-vmalloc", "read_path"), ("vread-nofault", "copy")];
 
+/// What attaching, decoding and listing are measured by: against limits, and against drgn.
+const KERNEL: [(&str, &str); 1] = [("vread", "kernel")];
+
+/// The recovered file: what it takes to write it, and what it is to a debugger.
+const VMLINUX: (&str, &str) = ("vread", "vmlinux");
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Part {
     /// The crates of the read path alone, without guests
     ReadPath,
+    /// Attaching to each kernel, symbols, types and tasks
+    Kernel,
+    /// `vread vmlinux`, and the debuggers that start from its file; fetches debug packages of 300 MB each
+    Vmlinux,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,12 +56,14 @@ pub(crate) struct Arguments {
 /// Runs the benches one after another.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let benches: &[_] = match arguments.part {
-        None => {
-            ensure_packages(&PACKAGES)?;
-            &BENCHES
-        }
+        None => &BENCHES,
         Some(Part::ReadPath) => &READ_PATH,
+        Some(Part::Kernel) => &KERNEL,
+        Some(Part::Vmlinux) => &[VMLINUX],
     };
+    if !matches!(arguments.part, Some(Part::ReadPath)) {
+        ensure_packages(&PACKAGES)?;
+    }
     let chosen = benches.iter().filter(|(package, _)| {
         arguments
             .package

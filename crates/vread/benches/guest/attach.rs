@@ -19,7 +19,7 @@ pub(crate) fn bench(guest: &Guest) {
 
     let mut library = || {
         let begin = Instant::now();
-        let target = crate::open(guest);
+        let target = crate::opened::open(guest);
         let image = target.image(View::Kcore).unwrap();
         assert!(image.segments().len() > 4);
         begin.elapsed()

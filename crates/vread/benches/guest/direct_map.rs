@@ -10,13 +10,14 @@ use vread_nofault::UserBuf;
 use vread_targets::{Target, View};
 
 use crate::mapped_file::{MappedFile, longest_data};
-use crate::rounds::{Side, medians, print_throughput};
+use crate::rounds::{Side, medians};
+use crate::throughput::print_throughput;
 
 const STEP: usize = 1 << 20;
 const ROUNDS: usize = 15;
 
 pub(crate) fn bench(guest: &Guest) {
-    let target = crate::open(guest);
+    let target = crate::opened::open(guest);
     let image = target.image(View::Kcore).unwrap();
     let (start, len) = populated(guest);
     let first = position_of(&image, PhysAddr::new(start));

@@ -15,18 +15,21 @@
 )]
 
 mod attach;
+mod chosen;
 mod direct_map;
 mod mapped_file;
 mod mount;
+mod opened;
 mod qmp;
 mod rounds;
+mod throughput;
 mod vmalloc;
 #[path = "../../../kcore-fuse/benches/sequential/zeros.rs"]
 mod zeros;
 
 use vread_guests::{Backend, Guest, GuestConfig, KernelRelease};
-use vread_physmem::Access;
-use vread_targets::{Target, TargetWord};
+
+use crate::chosen::is_chosen;
 
 const MEMORY_MIB: u32 = 1024;
 /// Vmalloc areas to read at random: as much as a TLB just about holds, and as much as no cache holds.
@@ -50,12 +53,6 @@ fn main() {
     );
     let own = vmalloc::Place::own_areas(&guest);
     let maps = MAP_BYTES.map(|bytes| guest.create_bpf_map(bytes, 1).unwrap());
-    // `cargo bench` adds a flag of its own; all other words choose among the four.
-    let chosen: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|word| word == name);
     if is_chosen("direct-map") {
         direct_map::bench(&guest);
     }
@@ -71,10 +68,4 @@ fn main() {
     if is_chosen("attach") {
         attach::bench(&guest);
     }
-}
-
-/// The guest, opened by its first QMP socket.
-fn open(guest: &Guest) -> Target {
-    let word = TargetWord::QemuSocket(guest.qmp_path().to_owned());
-    Target::open(word, Access::Mapped).unwrap()
 }

@@ -12,7 +12,8 @@ use vread_guests::Guest;
 use vread_targets::View;
 
 use crate::direct_map::{populated, position_of};
-use crate::rounds::{Side, medians, print_throughput};
+use crate::rounds::{Side, medians};
+use crate::throughput::print_throughput;
 use crate::zeros;
 
 const STEP: usize = 1 << 20;
@@ -20,19 +21,25 @@ const ROUNDS: usize = 15;
 
 pub(crate) fn bench(guest: &Guest) {
     let (start, len) = populated(guest);
-    let (ours, rival) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let zeros = Mount::of_zeros(rival.path(), len);
+    let [ours, rival, limit] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let zeros = Mount::of_zeros(rival.path(), len, ONE_BUFFER);
+    let all_memory = Mount::of_zeros(limit.path(), len, ALL_MEMORY);
     let mounted = Mount::of_guest(guest, ours.path());
-    let image = crate::open(guest).image(View::Vmcore).unwrap();
+    let image = crate::opened::open(guest).image(View::Vmcore).unwrap();
     let first = position_of(&image, PhysAddr::new(start));
 
     let mut vread = || read_all(&ours.path().join("vmcore"), first, len);
     let mut rival_round = || read_all(&rival.path().join("kcore"), 0, len);
+    let mut limit_round = || read_all(&limit.path().join("kcore"), 0, len);
     println!(
         "sequential read of {} MiB through the mount, 1 MiB at a time",
         len >> 20
     );
-    let names = ["vread mount", "zeros, same library"];
+    let names = [
+        "vread mount",
+        "zeros, same library",
+        "zeros from as much memory (limit)",
+    ];
     let mut sides = [
         Side {
             name: names[0],
@@ -42,10 +49,14 @@ pub(crate) fn bench(guest: &Guest) {
             name: names[1],
             round: &mut rival_round,
         },
+        Side {
+            name: names[2],
+            round: &mut limit_round,
+        },
     ];
     let medians = medians(ROUNDS, &mut sides);
     print_throughput(ROUNDS, len, &names, &medians);
-    drop((mounted, zeros));
+    drop((mounted, zeros, all_memory));
 }
 
 fn read_all(path: &Path, first: u64, len: u64) -> Duration {
@@ -64,17 +75,23 @@ struct Mount<'a> {
     folder: &'a Path,
 }
 
-/// The word that makes this program the server of zeros, before a folder and a size.
+/// The word that makes this program the server of zeros, before a folder, a size, and where they come from.
 const SERVE_ZEROS: &str = "serve-zeros";
+const ONE_BUFFER: &str = "one-buffer";
+const ALL_MEMORY: &str = "all-memory";
 
 /// Does what [`Mount::of_zeros`] started this process for, if it did.
 pub(crate) fn is_server_of_zeros() -> bool {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [SERVE_ZEROS, folder, size] = words.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    else {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let [SERVE_ZEROS, folder, size, from] = words[..] else {
         return false;
     };
-    let session = zeros::serve(Path::new(folder), size.parse().unwrap());
+    let from = match from {
+        ALL_MEMORY => zeros::From::AllMemory,
+        _ => zeros::From::OneBuffer,
+    };
+    let session = zeros::serve(Path::new(folder), size.parse().unwrap(), from);
     session.join().unwrap();
     true
 }
@@ -89,9 +106,10 @@ impl<'a> Mount<'a> {
         Self::start(command, folder, "vmcore")
     }
 
-    fn of_zeros(folder: &'a Path, size: u64) -> Self {
+    fn of_zeros(folder: &'a Path, size: u64, from: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(SERVE_ZEROS).arg(folder).arg(size.to_string());
+        command.arg(SERVE_ZEROS).arg(folder);
+        command.arg(size.to_string()).arg(from);
         Self::start(command, folder, "kcore")
     }
 

@@ -16,11 +16,14 @@ use vread_targets::{QemuGuest, View};
 use crate::direct_map::populated;
 use crate::mapped_file::MappedFile;
 use crate::qmp::Qmp;
-use crate::rounds::{Side, medians, per_call};
+use crate::rounds::{Side, medians};
+use crate::throughput::per_call;
 
 const ROUNDS: usize = 15;
 const READS: u32 = 200_000;
 const SLOW_READS: u32 = 200;
+/// How many words a call for many asks for: `process_vm_readv` takes up to 1024.
+const TOGETHER: usize = 1000;
 
 /// Where reads go.
 pub(crate) struct Place {
@@ -34,7 +37,7 @@ impl Place {
     /// All areas that the guest has of its own and that own pages.
     pub(crate) fn own_areas(guest: &Guest) -> Self {
         const GUARD: u64 = 4096;
-        let lines = crate::open(guest).vmallocinfo().unwrap();
+        let lines = crate::opened::open(guest).vmallocinfo().unwrap();
         let owned = lines
             .iter()
             .filter(|line| line.description().contains("pages="));
@@ -71,7 +74,7 @@ impl Place {
 }
 
 pub(crate) fn bench(guest: &Guest, place: &Place) {
-    let target = crate::open(guest);
+    let target = crate::opened::open(guest);
     let image = target.image(View::Kcore).unwrap();
     // Chosen beforehand: what is measured is the reading.
     let mut random = Random::new(1);
@@ -94,6 +97,17 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
         })
     };
 
+    let mut calls = words.chunks(TOGETHER).cycle();
+    let mut together = || {
+        per_call(READS / TOGETHER as u32, || {
+            let mut found = [0; TOGETHER];
+            let at = calls.next().unwrap();
+            let progress = target.read_words(&image, at, &mut found).unwrap();
+            assert_eq!(progress.copied.get(), 8 * TOGETHER as u64);
+            std::hint::black_box(found);
+        }) / TOGETHER as u32
+    };
+
     let qemu = QemuGuest::of_socket(&guest.qmp_paths()[1]).unwrap();
     let (start, len) = populated(guest);
     // The rivals get physical memory of the same size, in one piece.
@@ -114,6 +128,20 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
             let read = process_vm_readv(pid, &mut local, &[RemoteIoVec { base, len: 8 }]);
             assert_eq!(read.unwrap(), 8);
         })
+    };
+
+    let mut random = Random::new(5);
+    let mut readv_together = || {
+        per_call(READS / TOGETHER as u32, || {
+            let mut bytes = [0; 8 * TOGETHER];
+            let remote = [(); TOGETHER].map(|()| RemoteIoVec {
+                base: usize::try_from(hva + 8 * random.below(len / 8)).unwrap(),
+                len: 8,
+            });
+            let read = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &remote);
+            assert_eq!(read.unwrap(), bytes.len());
+            std::hint::black_box(bytes);
+        }) / TOGETHER as u32
     };
 
     let mut monitor = Qmp::connect(&guest.qmp_paths()[1]);
@@ -160,6 +188,14 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
             round: &mut readv,
         },
         Side {
+            name: "vread library, 1000 words a call",
+            round: &mut together,
+        },
+        Side {
+            name: "process_vm_readv of 1000 words a call",
+            round: &mut readv_together,
+        },
+        Side {
             name: "one load from a mapping, overlapping (limit)",
             round: &mut load,
         },
@@ -183,6 +219,13 @@ pub(crate) fn bench(guest: &Guest, place: &Place) {
             side.name
         );
     }
+    let of_many = |time: Duration| nanoseconds(time) / nanoseconds(times[2]);
+    println!(
+        "  beside vread's {TOGETHER} words a call, process_vm_readv takes {:.2} times as long for a word, and {:.2} \
+         times for {TOGETHER} a call",
+        of_many(times[1]),
+        of_many(times[3]),
+    );
 }
 
 fn nanoseconds(time: Duration) -> f64 {
