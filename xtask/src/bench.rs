@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use std::process::Command;
 use vread_guests::ensure_packages;
 
-use crate::workspace;
+use crate::{cargo, workspace};
 
 const PACKAGES: [&str; 2] = ["fuse3", "qemu-system-x86"];
 
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut ran = false;
     for (package, bench) in chosen {
         println!("\n== {package}: {bench}");
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let status = Command::new(cargo::ours())
             .current_dir(workspace::root())
             .args([
                 "bench",

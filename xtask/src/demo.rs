@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use vread_guests::{Backend, Guest, GuestConfig, KernelRelease, ensure_packages};
 
-use crate::workspace;
+use crate::{cargo, workspace};
 
 const PACKAGES: [&str; 3] = ["fuse3", "gdb", "qemu-system-x86"];
 const LARGEST_AREAS: usize = 10;
@@ -96,8 +96,7 @@ fn say(words: &str) {
 }
 
 fn build() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = Command::new(cargo::ours())
         .current_dir(workspace::root())
         .args(["build", "--release", "--quiet", "--package", "vread"])
         .status()

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::workspace;
+use crate::{cargo, workspace};
 
 /// One input may take so many seconds; the targets bound their work, so that more is a defect.
 const SECONDS_PER_INPUT: u32 = 20;
@@ -29,10 +31,9 @@ impl Arguments {
     }
 }
 
-/// Runs the targets one after another; a crash ends it and stays in `fuzz/artifacts`.
+/// Runs the targets, as many at once as there are processors; a crash ends it and stays in `fuzz/artifacts`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let fuzz = workspace::root().join("fuzz");
-    let all = targets(&fuzz)?;
+    let all = targets(&folder())?;
     for target in &arguments.targets {
         ensure!(
             all.contains(target),
@@ -40,6 +41,73 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             all.join(", ")
         );
     }
+    let chosen = match arguments.targets.is_empty() {
+        true => &all,
+        false => &arguments.targets,
+    };
+    // Apart, so that what does not compile is no crash.
+    let compiled = compile()?
+        .output()
+        .context("cargo-fuzz cannot be started")?;
+    if !compiled.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&compiled.stderr));
+        bail!("the fuzz targets do not compile");
+    }
+    let next = Mutex::new(chosen.iter());
+    let one_after_another = || -> anyhow::Result<()> {
+        loop {
+            let target = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(target) = target else {
+                return Ok(());
+            };
+            run_target(target, arguments.seconds)?;
+        }
+    };
+    thread::scope(|scope| {
+        let at_once = thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..at_once)
+            .map(|_| scope.spawn(one_after_another))
+            .collect();
+        let results = threads.into_iter().map(|thread| {
+            let result = thread.join();
+            result.unwrap_or_else(|_| bail!("a thread panicked"))
+        });
+        // The first failure, when all have ended.
+        results.fold(Ok(()), anyhow::Result::and)
+    })
+}
+
+fn run_target(target: &str, seconds: u32) -> anyhow::Result<()> {
+    let finds = tempfile::tempdir().context("a folder for what the fuzzer finds")?;
+    let output = command("run")?
+        .arg(target)
+        // The first folder is where the fuzzer writes.
+        .args([finds.path(), &folder().join("corpus").join(target)])
+        .arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-timeout={SECONDS_PER_INPUT}"))
+        .args(["-print_final_stats=1", "-verbosity=0"])
+        .output()
+        .context("cargo-fuzz cannot be started")?;
+    // What it says on a good day is for those who tune it, all but the figures.
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        eprint!("{said}");
+        bail!("fuzz target {target} failed; an input that crashed is in fuzz/artifacts/{target}");
+    }
+    let figures = said.lines().filter_map(|line| line.strip_prefix("stat::"));
+    let figures: Vec<&str> = figures.collect();
+    println!("\n== {target}: {seconds} s\n{}", figures.join("\n"));
+    Ok(())
+}
+
+/// What compiles all targets.
+pub(crate) fn compile() -> anyhow::Result<Command> {
+    command("build")
+}
+
+/// cargo-fuzz, installed when it is missing, with the words that its commands share.
+fn command(word: &str) -> anyhow::Result<Command> {
     let nightly = Command::new("rustup")
         .args(["run", "nightly", "rustc", "--version"])
         .output()
@@ -48,62 +116,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         nightly,
         "fuzzing needs the nightly compiler: rustup toolchain install nightly --profile minimal"
     );
-    let cargo_fuzz = cargo_fuzz()?;
     let built = workspace::metadata(workspace::root())?
         .target_directory
         .join("fuzz");
-    let chosen = match arguments.targets.is_empty() {
-        true => &all,
-        false => &arguments.targets,
-    };
-    // cargo-fuzz, with the words that `build` and `run` share.
-    let command = |word: &str, target: &str| {
-        let mut command = Command::new("rustup");
-        command
-            .args(["run", "nightly"])
-            .arg(&cargo_fuzz)
-            .args([word, "--fuzz-dir"])
-            .arg(&fuzz)
-            .arg("--target-dir")
-            .arg(built.as_std_path())
-            .arg(target)
-            // That of the compiler which runs us.
-            .env_remove("CARGO")
-            .current_dir(workspace::root());
-        command
-    };
-    for target in chosen {
-        println!("\n== {target}: {} s", arguments.seconds);
-        let finds = tempfile::tempdir().context("a folder for what the fuzzer finds")?;
-        // Apart, so that what does not compile is no crash.
-        let compiled = command("build", target).output();
-        let compiled = compiled.context("cargo-fuzz cannot be started")?;
-        if !compiled.status.success() {
-            eprint!("{}", String::from_utf8_lossy(&compiled.stderr));
-            bail!("fuzz target {target} does not compile");
-        }
-        let output = command("run", target)
-            // The first folder is where the fuzzer writes.
-            .args([finds.path(), &fuzz.join("corpus").join(target)])
-            .arg("--")
-            .arg(format!("-max_total_time={}", arguments.seconds))
-            .arg(format!("-timeout={SECONDS_PER_INPUT}"))
-            .args(["-print_final_stats=1", "-verbosity=0"])
-            .output()
-            .context("cargo-fuzz cannot be started")?;
-        // What it says on a good day is for those who tune it, all but the figures.
-        let said = String::from_utf8_lossy(&output.stderr);
-        if !output.status.success() {
-            eprint!("{said}");
-            bail!(
-                "fuzz target {target} failed; an input that crashed is in fuzz/artifacts/{target}"
-            );
-        }
-        for figure in said.lines().filter_map(|line| line.strip_prefix("stat::")) {
-            println!("{figure}");
-        }
-    }
-    Ok(())
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "nightly"])
+        .arg(cargo_fuzz()?)
+        .args([word, "--fuzz-dir"])
+        .arg(folder())
+        .arg("--target-dir")
+        .arg(built.as_std_path())
+        // That of the compiler which runs us.
+        .env_remove("CARGO")
+        .current_dir(workspace::root());
+    Ok(command)
+}
+
+fn folder() -> PathBuf {
+    workspace::root().join("fuzz")
 }
 
 /// The names of the targets: the files of `fuzz/fuzz_targets`, sorted.
@@ -130,8 +161,8 @@ fn cargo_fuzz() -> anyhow::Result<PathBuf> {
     let program = root.join("bin/cargo-fuzz");
     if !program.exists() {
         println!("installing cargo-fuzz into .cache");
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["install", "--locked", "cargo-fuzz", "--root"])
+        let status = Command::new(cargo::ours())
+            .args(["install", "--quiet", "--locked", "cargo-fuzz", "--root"])
             .arg(&root)
             .status()
             .context("cargo cannot be started")?;

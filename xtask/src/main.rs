@@ -7,7 +7,9 @@
     reason = "runs on our own source and on guests of our own making, never in the product"
 )]
 
+mod ahead;
 mod bench;
+mod cargo;
 mod compare;
 mod demo;
 mod fuzz;

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: everything that must pass, in the order that fails fastest.
 
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use vread_guests::{KernelRelease, ensure_packages};
 
+use crate::ahead::{self, Ahead};
+use crate::cargo::Cargo;
 use crate::{fuzz, tidy, workspace};
 
 /// Debian packages that tests need: the guests and the peers that vread is compared with.
@@ -39,8 +40,15 @@ pub(crate) struct Arguments {
 /// Runs all steps; the first that fails ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
+    let cargo = |words: &[&str]| {
+        let cargo = Cargo::new(words);
+        match &arguments.kernels {
+            Some(kernels) => cargo.variable(KernelRelease::CHOICE, kernels),
+            None => cargo,
+        }
+    };
     step("packages", || Ok(ensure_packages(&PACKAGES)?))?;
-    step("format", || cargo(arguments, &["fmt", "--all", "--check"]))?;
+    step("format", || cargo(&["fmt", "--all", "--check"]).run())?;
     step("lints", || {
         let all = [
             "clippy",
@@ -50,74 +58,55 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "-D",
             "warnings",
         ];
-        cargo(arguments, &all)
+        cargo(&all).run()
     })?;
     step("tidy", tidy::run)?;
+
+    let forging = cargo(&["test", "--profile", "forging", "--package", "vread-forging"]);
+    let loom = cargo(&["test", "--release", "--target-dir"])
+        .words(&[&target_directory("loom")?])
+        .words(&["--package", "vread-vmalloc", "--test", "loom"])
+        .variable("RUSTFLAGS", "--cfg loom")
+        .variable("CARGO_PROFILE_RELEASE_LTO", "off");
+    // The 60 s are split between two readers and three writers at once.
+    let sanitizer = cargo(&["test", "--target", TARGET, "--target-dir"])
+        .nightly()
+        .words(&[&target_directory("sanitizer")?])
+        .words(&["--package", "vread-vmalloc", "--test", "arena_threads"])
+        .for_tests(&["--nocapture"])
+        .variable("RUSTFLAGS", "-Zsanitizer=address")
+        .variable("VREAD_STRESS_SECONDS", STRESS_SECONDS);
+
+    let mut ahead: Vec<ahead::Make> = Vec::new();
+    for test in [&forging, &loom, &sanitizer] {
+        let compile = test.clone().compile();
+        ahead.push(Box::new(move || Ok(compile.command())));
+    }
+    ahead.push(Box::new(fuzz::compile));
+    let ahead = Ahead::start(ahead);
     step("tests", || {
-        let all = ["test", "--workspace", "--exclude", "vread-forging"];
-        cargo(arguments, &all)
+        cargo(&["test", "--workspace", "--exclude", "vread-forging"]).run()
     })?;
-    step("forged images", || {
-        let test = ["test", "--profile", "forging"];
-        cargo(
-            arguments,
-            &[&test[..], &["--package", "vread-forging"]].concat(),
-        )
-    })?;
+    ahead.wait();
+
+    step("forged images", || forging.run())?;
     step("embedding without std", || {
-        let built = workspace::metadata(workspace::root())?
-            .target_directory
-            .join("embed-check");
+        let built = target_directory("embed-check")?;
         let manifest = ["--manifest-path", "embed-check/Cargo.toml"];
-        cargo(
-            arguments,
-            &[&["fmt", "--all", "--check"], &manifest[..]].concat(),
-        )?;
-        let build = ["build", "--quiet", "--target-dir", built.as_str()];
-        cargo(arguments, &[&build[..], &manifest].concat())
+        cargo(&["fmt", "--all", "--check"]).words(&manifest).run()?;
+        cargo(&["build", "--quiet", "--target-dir", &built])
+            .words(&manifest)
+            .run()
     })?;
     step("tests with faults on purpose", || {
-        let faults = ["--features", "fail-usercopy", "--test", "fail_usercopy"];
-        let package = ["test", "--package", "vread-nofault"];
-        cargo(arguments, &[&package[..], &faults].concat())
+        cargo(&["test", "--package", "vread-nofault"])
+            .words(&["--features", "fail-usercopy", "--test", "fail_usercopy"])
+            .run()
     })?;
-    step("every order of reading and freeing", || {
-        let built = target_directory("loom")?;
-        let loom = ["--package", "vread-vmalloc", "--test", "loom"];
-        let build = ["test", "--release", "--target-dir", &built];
-        cargo_with(
-            arguments,
-            &[&build[..], &loom].concat(),
-            &[
-                ("RUSTFLAGS", "--cfg loom"),
-                ("CARGO_PROFILE_RELEASE_LTO", "off"),
-            ],
-        )
-    })?;
-    step("readers and writers under a sanitizer", || {
-        // The 60 s are split between two readers and three writers at once.
-        let built = target_directory("sanitizer")?;
-        let stress = ["--package", "vread-vmalloc", "--test", "arena_threads"];
-        let build = [
-            "+nightly",
-            "test",
-            "--target",
-            TARGET,
-            "--target-dir",
-            &built,
-        ];
-        cargo_with(
-            arguments,
-            &[&build[..], &stress, &["--", "--nocapture"]].concat(),
-            &[
-                ("RUSTFLAGS", "-Zsanitizer=address"),
-                ("VREAD_STRESS_SECONDS", STRESS_SECONDS),
-            ],
-        )
-    })?;
+    step("every order of reading and freeing", || loom.run())?;
+    step("readers and writers under a sanitizer", || sanitizer.run())?;
     step("fuzz", || {
-        let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
-        cargo(arguments, &[&["fmt", "--check"], &manifest[..]].concat())?;
+        cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]).run()?;
         fuzz::run(&fuzz::Arguments::every_target(FUZZ_SECONDS))
     })?;
     println!("== all passed in {:.0} s", started.elapsed().as_secs_f64());
@@ -139,43 +128,4 @@ fn step(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<
 fn target_directory(name: &str) -> anyhow::Result<String> {
     let metadata = workspace::metadata(workspace::root())?;
     Ok(metadata.target_directory.join(name).into_string())
-}
-
-fn cargo(arguments: &Arguments, words: &[&str]) -> anyhow::Result<()> {
-    cargo_with(arguments, words, &[])
-}
-
-/// Runs cargo, or with `+TOOLCHAIN` as the first word that of another toolchain.
-fn cargo_with(
-    arguments: &Arguments,
-    words: &[&str],
-    variables: &[(&str, &str)],
-) -> anyhow::Result<()> {
-    let toolchain = words.first().and_then(|word| word.strip_prefix('+'));
-    let mut command = match toolchain {
-        // That of the compiler which runs us would win otherwise.
-        Some(toolchain) => {
-            let mut rustup = Command::new("rustup");
-            rustup.args(["run", toolchain, "cargo"]).env_remove("CARGO");
-            rustup.env_remove("RUSTUP_TOOLCHAIN");
-            rustup
-        }
-        None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
-    };
-    let words = match toolchain {
-        Some(_) => words.get(1..).unwrap_or_default(),
-        None => words,
-    };
-    command.current_dir(workspace::root()).args(words);
-    command.envs(variables.iter().copied());
-    if let Some(kernels) = &arguments.kernels {
-        command.env(KernelRelease::CHOICE, kernels);
-    }
-    let status = command.status().context("cargo cannot be started")?;
-    ensure!(
-        status.success(),
-        "cargo {} ended with {status}",
-        words.join(" ")
-    );
-    Ok(())
 }
