@@ -5,12 +5,17 @@
 )]
 
 use core::arch::asm;
+use core::ops::Range;
 
 use crate::{CopyOutcome, Fault};
 
 /// From this length on `rep movsb` is faster than a loop, on processors that have the fast kind of it
 /// (measured on AMD EPYC 9005: equal at 1 KiB, and no slower than `memcpy` from 4 KiB on).
 const STRING_FROM: usize = 1 << 10;
+
+/// Lengths for which a loop of 64 bytes at a time is faster than both, on processors that have it (measured on Intel
+/// Xeon of the fourth generation: 1 KiB in 0.55 of the time of `rep movsb`, 4 KiB in 0.75).
+const WIDE: Range<usize> = 256..8 << 10;
 
 /// One row of the table: a fault at an instruction in `[start, end)` goes on at `landing`, with the side
 /// that faulted in `edx`. The numbers are distances from where they stand, so that the table needs no
@@ -58,7 +63,10 @@ macro_rules! landing {
 /// 3. The fault handlers are installed.
 #[inline]
 pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> CopyOutcome {
-    let (left, side) = if len < STRING_FROM || !is_x86_feature_detected!("ermsb") {
+    let (left, side) = if WIDE.contains(&len) && is_x86_feature_detected!("avx512f") {
+        // SAFETY: the caller's promises, unchanged, and the processor and its system have the registers.
+        unsafe { copy_wide(dst, src, len) }
+    } else if len < STRING_FROM || !is_x86_feature_detected!("ermsb") {
         // SAFETY: the caller's promises, unchanged.
         unsafe { copy_steps(dst, src, len) }
     } else {
@@ -121,6 +129,85 @@ unsafe fn copy_steps(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
             inout("rcx") len => left,
             inout("edx") 0_u32 => side,
             out("rax") _,
+            options(nostack),
+        );
+    }
+    (left, side)
+}
+
+/// Copies by 256 bytes, then by 64, by 8, and by 1; a fault under more than 1 byte falls back to 1, which is exact.
+/// Returns the bytes left and the side that faulted.
+///
+/// The registers are some of those that need no `vzeroupper`.
+#[inline]
+unsafe fn copy_wide(dst: *mut u8, src: *const u8, len: usize) -> (usize, u32) {
+    let (left, side): (usize, u32);
+    // SAFETY: reads `[src, src + len)` and writes `[dst, dst + len)`, which the caller allows; a fault
+    //         lands inside the block, where only registers named as outputs have changed.
+    unsafe {
+        asm!(
+            // Up to where the destination is a multiple of 64, and some bytes twice.
+            "22: vmovdqu64 zmm16, [rsi]",
+            "vmovdqu64 [rdi], zmm16",
+            "mov rax, rdi",
+            "neg rax",
+            "and rax, 63",
+            "add rsi, rax",
+            "add rdi, rax",
+            "sub rcx, rax",
+            "cmp rcx, 256",
+            "jb 3f",
+            "2: vmovdqu64 zmm16, [rsi]",
+            "vmovdqu64 zmm17, [rsi + 64]",
+            "vmovdqu64 zmm18, [rsi + 128]",
+            "vmovdqu64 zmm19, [rsi + 192]",
+            "vmovdqu64 [rdi], zmm16",
+            "vmovdqu64 [rdi + 64], zmm17",
+            "vmovdqu64 [rdi + 128], zmm18",
+            "vmovdqu64 [rdi + 192], zmm19",
+            "add rsi, 256",
+            "add rdi, 256",
+            "sub rcx, 256",
+            "cmp rcx, 256",
+            "jae 2b",
+            "3: cmp rcx, 64",
+            "jb 5f",
+            "4: vmovdqu64 zmm16, [rsi]",
+            "vmovdqu64 [rdi], zmm16",
+            "add rsi, 64",
+            "add rdi, 64",
+            "sub rcx, 64",
+            "cmp rcx, 64",
+            "jae 4b",
+            "5: cmp rcx, 8",
+            "jb 7f",
+            "6: mov rax, [rsi]",
+            "mov [rdi], rax",
+            "add rsi, 8",
+            "add rdi, 8",
+            "sub rcx, 8",
+            "cmp rcx, 8",
+            "jae 6b",
+            "7: test rcx, rcx",
+            "jz 9f",
+            "8: mov al, [rsi]",
+            "mov [rdi], al",
+            "inc rsi",
+            "inc rdi",
+            "dec rcx",
+            "jnz 8b",
+            "9:",
+            landing!("22b" .. "7b" => "8b"),
+            landing!("8b" .. "9b" => "9b"),
+            inout("rsi") src => _,
+            inout("rdi") dst => _,
+            inout("rcx") len => left,
+            inout("edx") 0_u32 => side,
+            out("rax") _,
+            out("zmm16") _,
+            out("zmm17") _,
+            out("zmm18") _,
+            out("zmm19") _,
             options(nostack),
         );
     }

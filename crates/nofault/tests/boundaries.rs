@@ -118,6 +118,11 @@ fn lengths() -> impl Iterator<Item = usize> {
     (0..=200).chain([255, 256, 257, 511, 512, 513, 1000, 2048, 4000])
 }
 
+/// How many bytes lie in front of the wall: each place in a step of the widest copy, and places in later steps.
+fn places() -> impl Iterator<Item = usize> {
+    (0..64).chain([64, 65, 127, 255, 256, 257, 319, 320, 321, 600, 1023, 3000])
+}
+
 #[test]
 fn source_wall_at_every_offset_and_length_is_exact() {
     for backend in BACKENDS {
@@ -127,7 +132,7 @@ fn source_wall_at_every_offset_and_length_is_exact() {
             let bytes = pattern();
             src.fill(&bytes);
             let mut dst = [0_u8; PAGE];
-            for before in 0..64_usize {
+            for before in places() {
                 for len in lengths() {
                     dst.fill(UNTOUCHED);
                     let from = src.wall().wrapping_sub(before);
@@ -155,7 +160,7 @@ fn destination_wall_at_every_offset_and_length_is_exact() {
         for wall in [Wall::NoAccess, Wall::ReadOnly, Wall::Unmapped] {
             let dst = Guarded::new(2, wall);
             let src = pattern();
-            for before in 0..64_usize {
+            for before in places() {
                 for len in lengths() {
                     dst.fill(&[UNTOUCHED; PAGE]);
                     let to = dst.wall().wrapping_sub(before);
