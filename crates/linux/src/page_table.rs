@@ -43,14 +43,21 @@ enum Walked {
     Empty { size: ByteLen },
 }
 
-/// Tables of the last level, by the 2 MiB that each maps: for a few words in a row. Tables come and go with what they
-/// map, so none is kept for longer than a walk may take.
+/// Tables of the last level, by the 2 MiB that each maps. They come and go with what they map: whoever keeps them has
+/// to know that this was there all the while.
 #[derive(Debug)]
 pub(crate) struct LastTables([(u64, PhysAddr); Self::SLOTS]);
 
 impl LastTables {
-    const SLOTS: usize = 16;
-    const SLOT_MASK: u64 = 15;
+    const SLOTS: usize = 64;
+
+    /// Which slot is for the 2 MiB with this number. Multiplied by 2^64 through the golden ratio, numbers that differ in
+    /// a few bits come out far from each other: vmalloc space and that of modules may begin alike.
+    #[inline]
+    fn slot(region: u64) -> usize {
+        let spread = region.wrapping_mul(0x9e37_79b9_7f4a_7c15); // WRAP: a hash.
+        usize::try_from(spread >> 58).unwrap_or_default()
+    }
 }
 
 impl Default for LastTables {
@@ -249,8 +256,7 @@ impl PageTable {
         addr: VirtAddr,
     ) -> Option<PhysAddr> {
         let region = addr.get() >> 21;
-        let slot = usize::try_from(region & LastTables::SLOT_MASK).ok()?;
-        let slot = tables.0.get_mut(slot)?;
+        let slot = tables.0.get_mut(LastTables::slot(region))?;
         if slot.0 != region {
             *slot = (region, self.last_table_by_loads(loads, addr)?);
         }

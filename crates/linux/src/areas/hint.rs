@@ -58,11 +58,8 @@ impl AreaHints {
     /// Has a look at the lowest area that ended above `addr` in the last walk.
     #[inline]
     pub(crate) fn with<T>(&self, addr: VirtAddr, look: impl FnOnce(Option<&Hint>) -> T) -> T {
-        let current = self.current.load(Ordering::Acquire);
         RECENT.with_borrow_mut(|recent| {
-            if recent.areas.number != current {
-                recent.areas = self.load();
-            }
+            self.refresh(recent);
             let same = recent.areas.areas.get(recent.index);
             if let Some(hint) = same.filter(|hint| hint.has_pages_at(addr)) {
                 return look(Some(hint));
@@ -70,6 +67,21 @@ impl AreaHints {
             recent.index = recent.areas.index_of(addr);
             look(recent.areas.areas.get(recent.index))
         })
+    }
+
+    /// Has a look at all areas of the last walk.
+    pub(crate) fn with_all<T>(&self, look: impl FnOnce(&SortedAreas) -> T) -> T {
+        RECENT.with_borrow_mut(|recent| {
+            self.refresh(recent);
+            look(&recent.areas)
+        })
+    }
+
+    #[inline]
+    fn refresh(&self, recent: &mut Recent) {
+        if recent.areas.number != self.current.load(Ordering::Acquire) {
+            recent.areas = self.load();
+        }
     }
 
     /// The last walk.
@@ -100,6 +112,13 @@ impl Hint {
             known,
             pages_end: start.checked_add(len).unwrap_or(start),
         }
+    }
+
+    /// Whether a reader gets pages for all of the `len` bytes at `addr`.
+    #[inline]
+    pub(crate) fn has_pages(&self, addr: VirtAddr, len: ByteLen) -> bool {
+        let rest = self.pages_end.checked_offset_from(addr);
+        self.known.area.range.start() <= addr && rest.is_some_and(|rest| len <= rest)
     }
 
     /// Whether a reader gets pages at `addr`.
@@ -140,6 +159,19 @@ impl SortedAreas {
     /// The lowest area that ends above `addr`.
     pub(crate) fn find(&self, addr: VirtAddr) -> Option<&Hint> {
         self.areas.get(self.index_of(addr))
+    }
+
+    /// The same, with its number.
+    #[inline]
+    pub(crate) fn find_numbered(&self, addr: VirtAddr) -> (usize, Option<&Hint>) {
+        let index = self.index_of(addr);
+        (index, self.areas.get(index))
+    }
+
+    /// The area with a number that [`find_numbered`](Self::find_numbered) gave.
+    #[inline]
+    pub(crate) fn get(&self, number: usize) -> Option<&Hint> {
+        self.areas.get(number)
     }
 
     fn index_of(&self, addr: VirtAddr) -> usize {

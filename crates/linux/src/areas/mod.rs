@@ -9,7 +9,7 @@ mod layout;
 mod walk;
 
 pub(crate) use freed::lazily_freed;
-pub(crate) use hint::{AreaHints, SortedAreas};
+pub(crate) use hint::{AreaHints, Hint, SortedAreas};
 pub(crate) use layout::AreaLayout;
 pub(crate) use walk::AreaReader;
 pub use walk::KnownArea;

@@ -1,6 +1,6 @@
 //! Small reads of vmalloc space: what a debugger does all day.
 
-use vread_addr::{ByteLen, PAGE_SIZE, VirtAddr, VirtRange};
+use vread_addr::{ByteLen, PAGE_SIZE, VirtAddr};
 use vread_iov_iter::{IovIter, Progress};
 use vread_nofault::UserBuf;
 use vread_physmem::Loads;
@@ -31,32 +31,20 @@ impl Kernel {
         let loads = self.mem.loads()?;
         let phys = self.table.translate_by_loads(&loads, addr)?;
         loads.prefetch(phys);
-        self.unchanged_pages(&loads, addr, len)?;
+        if !self.is_unchanged(&loads, addr, len) {
+            return None;
+        }
         Some(loads.copy_to_iter(phys, len, iter)?.or_dest_fault(len))
     }
 
-    /// The pages of the area that the `len` bytes at `addr` lie in, if all of them do and it is what it was when the
-    /// areas were last walked.
+    /// Whether the `len` bytes at `addr` are of the pages of one area, which is what it was when the areas were last
+    /// walked.
     #[inline]
-    pub(super) fn unchanged_pages(
-        &self,
-        loads: &Loads<'_>,
-        addr: VirtAddr,
-        len: ByteLen,
-    ) -> Option<VirtRange> {
+    fn is_unchanged(&self, loads: &Loads<'_>, addr: VirtAddr, len: ByteLen) -> bool {
         self.hints.with(addr, |hint| {
-            let hint = hint?;
-            let pages = VirtRange::new(hint.known.area.range.start(), hint.pages_end)?;
-            let unchanged =
-                holds(&pages, addr, len) && self.areas.as_ref()?.is_unchanged(loads, &hint.known);
-            unchanged.then_some(pages)
+            hint.zip(self.areas.as_ref()).is_some_and(|(hint, areas)| {
+                hint.has_pages(addr, len) && areas.is_unchanged(loads, &hint.known)
+            })
         })
     }
-}
-
-/// Whether all of the `len` bytes at `addr` are in `pages`.
-#[inline]
-pub(super) fn holds(pages: &VirtRange, addr: VirtAddr, len: ByteLen) -> bool {
-    let rest = pages.end().checked_offset_from(addr);
-    pages.start() <= addr && rest.is_some_and(|rest| len <= rest)
 }
