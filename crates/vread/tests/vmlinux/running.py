@@ -1,10 +1,12 @@
 """What each CPU is at: the name of its task, whether the stack ends where the CPU stood and the kernel's own table
-knows no way out, and the functions on it, innermost first."""
+knows no way out, and the functions on it, innermost first: those of a module, whose names drgn does not know, by the
+module's name."""
 
 import bisect
 import struct
 
 from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.module import address_to_module
 from drgn.helpers.linux.sched import cpu_curr
 
 
@@ -25,8 +27,13 @@ def is_dead_end(frame):
     return frame.interrupted and frame.pc in text and bits & 0xF == 0
 
 
+def name(frame):
+    module = frame.name.startswith("0x") and address_to_module(prog, frame.pc)
+    return f"[{module.name.string_().decode()}]" if module else frame.name
+
+
 for cpu in for_each_online_cpu(prog):
     task = cpu_curr(prog, cpu)
     trace = prog.stack_trace(task)
     end = "dead-end" if is_dead_end(trace[len(trace) - 1]) else "way-out"
-    print(task.comm.string_().decode(), end, *(frame.name for frame in trace))
+    print(task.comm.string_().decode(), end, *(name(frame) for frame in trace))

@@ -74,7 +74,7 @@ impl Stack {
     }
 
     /// Whether it ends in the program, whose functions have no names here, entered the kernel from there if it is in the
-    /// kernel, and has a name for each function of the kernel.
+    /// kernel, and has a name for each function of the kernel, or that of its module.
     fn is_whole(&self) -> bool {
         let Some((outermost, kernel)) = self.frames.split_last() else {
             return false;
