@@ -56,6 +56,8 @@ struct Stack {
     comm: String,
     /// Whether the CPU, or what interrupted it, stood where the guest's own ORC table has no way out.
     is_dead_end: bool,
+    /// Whether a program is at its other end, and nothing but the kernel's text of entries before that.
+    is_entered: bool,
     /// Innermost first.
     frames: Vec<String>,
 }
@@ -76,13 +78,9 @@ impl Stack {
     /// Whether it ends in the program, whose functions have no names here, entered the kernel from there if it is in the
     /// kernel, and has a name for each function of the kernel, or that of its module.
     fn is_whole(&self) -> bool {
-        let Some((outermost, kernel)) = self.frames.split_last() else {
-            return false;
-        };
-        let entered = kernel.last().is_none_or(|entry| {
-            entry == "entry_SYSCALL_64_after_hwframe" || entry.starts_with("asm_")
-        });
-        outermost.starts_with("0x") && entered && kernel.iter().all(|name| !name.starts_with("0x"))
+        let kernel = self.frames.split_last().map(|(_program, kernel)| kernel);
+        let mut kernel = kernel.unwrap_or_default().iter();
+        self.is_entered && kernel.all(|name| !name.starts_with("0x"))
     }
 }
 
@@ -94,6 +92,7 @@ fn stacks(core: &Path) -> Vec<Stack> {
         Some(Stack {
             comm: words.next()?,
             is_dead_end: words.next()? == "dead-end",
+            is_entered: words.next()? == "entered",
             frames: words.collect(),
         })
     };
