@@ -31,7 +31,7 @@ pub(crate) fn drgn_unwinds_the_tasks_that_run(guest: &Guest) {
                  done";
     let started = guest.run(&["/bin/busybox", "sh", "-c", reads]).unwrap();
     assert_eq!(started.code, Some(0), "{started:?}");
-    let (mut reading, mut stops) = (0, 0);
+    let (mut reading, mut broken, mut stops) = (0, 0, 0);
     while reading < READING && stops < MOST_STOPS {
         stops += 1;
         let stacks = stopped(guest, || stacks(&core));
@@ -41,14 +41,18 @@ pub(crate) fn drgn_unwinds_the_tasks_that_run(guest: &Guest) {
             if stack.comm != "busybox" {
                 continue;
             }
-            // A CPU may be in a retpoline, out of which the kernel itself knows no way either.
-            assert!(stack.is_whole() || stack.is_dead_end, "{stack:?}");
+            if !stack.is_whole() && !stack.is_nowhere() {
+                println!("{stack:?}");
+                broken += 1;
+            }
             reading += usize::from(stack.reads());
         }
     }
     guest.run(&["/bin/busybox", "killall", "busybox"]).unwrap();
     println!("{reading} stacks of {CPUS} CPUs were in the middle of a read at {stops} stops");
     assert!(reading >= READING, "{reading} at {stops} stops");
+    // The kernel's own table may be wrong at an instruction; that two of few stops come upon one says that we are.
+    assert!(broken <= 1, "{broken} at {stops} stops");
 }
 
 #[derive(Debug)]
@@ -69,6 +73,12 @@ impl Stack {
 
     fn reads(&self) -> bool {
         self.has("ksys_read") && self.has("do_syscall_64")
+    }
+
+    /// Whether the CPU is where the kernel itself knows no way out: in a retpoline, or between two tasks' stacks.
+    fn is_nowhere(&self) -> bool {
+        let at = self.frames.first().map(String::as_str);
+        self.is_dead_end || at == Some("__switch_to_asm")
     }
 
     fn has(&self, function: &str) -> bool {
