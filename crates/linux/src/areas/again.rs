@@ -36,19 +36,6 @@ impl AreaReader {
         self.is_same(loads, known).unwrap_or(false)
     }
 
-    /// Asks for what [`is_unchanged`](Self::is_unchanged) will look at.
-    #[inline]
-    pub(crate) fn prefetch(&self, loads: &Loads<'_>, known: &KnownArea) {
-        let vm = known.vm_at.map(|at| (at, self.layout.vm_len));
-        for (at, len) in vm.into_iter().chain([(known.at, self.layout.area_len)]) {
-            if let Some(first) = self.linear.to_phys(at) {
-                loads.prefetch(first);
-                // WRAP: the end of a record in the same RAM; a prefetch of anything else does nothing.
-                loads.prefetch(first.wrapping_add(ByteLen::from_usize(len.wrapping_sub(1))));
-            }
-        }
-    }
-
     #[inline]
     fn is_same(&self, loads: &Loads<'_>, known: &KnownArea) -> Option<bool> {
         let layout = &self.layout;

@@ -61,7 +61,7 @@ impl AreaHints {
         RECENT.with_borrow_mut(|recent| {
             self.refresh(recent);
             let same = recent.areas.areas.get(recent.index);
-            if let Some(hint) = same.filter(|hint| hint.has_pages_at(addr)) {
+            if let Some(hint) = same.filter(|hint| hint.has_pages(addr, ByteLen::new(1))) {
                 return look(Some(hint));
             }
             recent.index = recent.areas.index_of(addr);
@@ -120,12 +120,6 @@ impl Hint {
         let rest = self.pages_end.checked_offset_from(addr);
         self.known.area.range.start() <= addr && rest.is_some_and(|rest| len <= rest)
     }
-
-    /// Whether a reader gets pages at `addr`.
-    #[inline]
-    fn has_pages_at(&self, addr: VirtAddr) -> bool {
-        self.known.area.range.start() <= addr && addr < self.pages_end
-    }
 }
 
 impl SortedAreas {
@@ -161,20 +155,15 @@ impl SortedAreas {
         self.areas.get(self.index_of(addr))
     }
 
-    /// The same, with its number.
-    #[inline]
-    pub(crate) fn find_numbered(&self, addr: VirtAddr) -> (usize, Option<&Hint>) {
-        let index = self.index_of(addr);
-        (index, self.areas.get(index))
-    }
-
-    /// The area with a number that [`find_numbered`](Self::find_numbered) gave.
+    /// The area with a number that [`index_of`](Self::index_of) gave.
     #[inline]
     pub(crate) fn get(&self, number: usize) -> Option<&Hint> {
         self.areas.get(number)
     }
 
-    fn index_of(&self, addr: VirtAddr) -> usize {
+    /// The number of the lowest area that ends above `addr`; that of none, if none does.
+    #[inline]
+    pub(crate) fn index_of(&self, addr: VirtAddr) -> usize {
         self.ends.partition_point(|end| *end <= addr)
     }
 }

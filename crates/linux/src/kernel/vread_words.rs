@@ -44,14 +44,8 @@ impl Kernel {
             // tables that map it.
             self.hints.with_all(|known| {
                 let mut verdicts = Verdicts::new(&loads, areas, known);
-                let mut numbers = [Verdicts::NO_AREA; AT_ONCE];
-                for (number, (word, addr)) in numbers.iter_mut().zip(words.iter().zip(addrs)) {
-                    if word.is_some() {
-                        *number = verdicts.expect(*addr);
-                    }
-                }
-                for (number, word) in numbers.iter().zip(words) {
-                    if word.is_some() && !verdicts.is_unchanged(*number) {
+                for (word, addr) in words.iter_mut().zip(addrs) {
+                    if word.is_some() && !verdicts.is_in_pages(*addr) {
                         *word = None;
                     }
                 }
@@ -96,68 +90,51 @@ struct Verdicts<'a> {
     loads: &'a Loads<'a>,
     reader: &'a AreaReader,
     known: &'a SortedAreas,
-    /// By the lowest bits of an area's number.
-    slots: [(usize, Verdict); SLOTS],
-    /// The one that was expected last.
-    last: Option<(usize, &'a Hint)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Expected,
-    Unchanged,
-    Changed,
+    /// By the lowest bits of an area's number: the number, and whether that area is unchanged.
+    slots: [Option<(usize, bool)>; SLOTS],
+    /// The one that was found last, if it is unchanged.
+    last: Option<&'a Hint>,
 }
 
 impl<'a> Verdicts<'a> {
-    /// No area has this number.
-    const NO_AREA: usize = usize::MAX;
-
     fn new(loads: &'a Loads<'a>, reader: &'a AreaReader, known: &'a SortedAreas) -> Self {
         Self {
             loads,
             reader,
             known,
-            slots: [(Self::NO_AREA, Verdict::Changed); SLOTS],
+            slots: [None; SLOTS],
             last: None,
         }
     }
 
-    /// The number of the area among whose pages the 8 bytes at `addr` are, whose records will be asked for.
+    /// Whether the 8 bytes at `addr` are of the pages of an area that is what it was.
     #[inline]
-    fn expect(&mut self, addr: VirtAddr) -> usize {
-        if let Some((number, hint)) = self.last
-            && hint.has_pages(addr, WORD)
-        {
-            return number;
+    fn is_in_pages(&mut self, addr: VirtAddr) -> bool {
+        if self.last.is_some_and(|hint| hint.has_pages(addr, WORD)) {
+            return true;
         }
-        let (number, hint) = self.known.find_numbered(addr);
+        let number = self.known.index_of(addr);
+        let hint = self.known.get(number);
         let Some(hint) = hint.filter(|hint| hint.has_pages(addr, WORD)) else {
-            return Self::NO_AREA;
+            return false;
         };
-        self.last = Some((number, hint));
-        if let Some(slot) = self.slots.get_mut(number % SLOTS)
-            && slot.0 != number
-        {
-            *slot = (number, Verdict::Expected);
-            self.reader.prefetch(self.loads, &hint.known);
-        }
-        number
+        let is_unchanged = self.is_unchanged(number, hint);
+        self.last = is_unchanged.then_some(hint);
+        is_unchanged
     }
 
     #[inline]
-    fn is_unchanged(&mut self, number: usize) -> bool {
+    fn is_unchanged(&mut self, number: usize, hint: &Hint) -> bool {
         let slot = self.slots.get_mut(number % SLOTS);
-        let Some((slot, hint)) = slot.zip(self.known.get(number)) else {
-            return false;
-        };
-        if slot.0 != number || slot.1 == Verdict::Expected {
-            let verdict = match self.reader.is_unchanged(self.loads, &hint.known) {
-                true => Verdict::Unchanged,
-                false => Verdict::Changed,
-            };
-            *slot = (number, verdict);
+        match slot {
+            Some(Some((of, is_unchanged))) if *of == number => *is_unchanged,
+            slot => {
+                let is_unchanged = self.reader.is_unchanged(self.loads, &hint.known);
+                if let Some(slot) = slot {
+                    *slot = Some((number, is_unchanged));
+                }
+                is_unchanged
+            }
         }
-        slot.1 == Verdict::Unchanged
     }
 }
