@@ -45,13 +45,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         true => &all,
         false => &arguments.targets,
     };
-    // Apart, so that what does not compile is no crash.
-    let compiled = compile()?
-        .output()
-        .context("cargo-fuzz cannot be started")?;
-    if !compiled.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&compiled.stderr));
-        bail!("the fuzz targets do not compile");
+    let cargo_fuzz = CargoFuzz::find()?;
+    for target in chosen {
+        // Apart, so that what does not compile is no crash.
+        let compiled = cargo_fuzz.command("build").arg(target).output();
+        let compiled = compiled.context("cargo-fuzz cannot be started")?;
+        if !compiled.status.success() {
+            eprint!("{}", String::from_utf8_lossy(&compiled.stderr));
+            bail!("fuzz target {target} does not compile");
+        }
     }
     let next = Mutex::new(chosen.iter());
     let one_after_another = || -> anyhow::Result<()> {
@@ -60,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let Some(target) = target else {
                 return Ok(());
             };
-            run_target(target, arguments.seconds)?;
+            run_target(&cargo_fuzz, target, arguments.seconds)?;
         }
     };
     thread::scope(|scope| {
@@ -77,9 +79,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-fn run_target(target: &str, seconds: u32) -> anyhow::Result<()> {
+fn run_target(cargo_fuzz: &CargoFuzz, target: &str, seconds: u32) -> anyhow::Result<()> {
     let finds = tempfile::tempdir().context("a folder for what the fuzzer finds")?;
-    let output = command("run")?
+    let output = cargo_fuzz
+        .command("run")
         .arg(target)
         // The first folder is where the fuzzer writes.
         .args([finds.path(), &folder().join("corpus").join(target)])
@@ -103,34 +106,48 @@ fn run_target(target: &str, seconds: u32) -> anyhow::Result<()> {
 
 /// What compiles all targets.
 pub(crate) fn compile() -> anyhow::Result<Command> {
-    command("build")
+    Ok(CargoFuzz::find()?.command("build"))
 }
 
-/// cargo-fuzz, installed when it is missing, with the words that its commands share.
-fn command(word: &str) -> anyhow::Result<Command> {
-    let nightly = Command::new("rustup")
-        .args(["run", "nightly", "rustc", "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    ensure!(
-        nightly,
-        "fuzzing needs the nightly compiler: rustup toolchain install nightly --profile minimal"
-    );
-    let built = workspace::metadata(workspace::root())?
-        .target_directory
-        .join("fuzz");
-    let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly"])
-        .arg(cargo_fuzz()?)
-        .args([word, "--fuzz-dir"])
-        .arg(folder())
-        .arg("--target-dir")
-        .arg(built.as_std_path())
-        // That of the compiler which runs us.
-        .env_remove("CARGO")
-        .current_dir(workspace::root());
-    Ok(command)
+/// cargo-fuzz, and where it builds.
+struct CargoFuzz {
+    program: PathBuf,
+    built: PathBuf,
+}
+
+impl CargoFuzz {
+    /// Installs it when it is missing.
+    fn find() -> anyhow::Result<Self> {
+        let nightly = Command::new("rustup")
+            .args(["run", "nightly", "rustc", "--version"])
+            .output()
+            .is_ok_and(|output| output.status.success());
+        ensure!(
+            nightly,
+            "fuzzing needs the nightly compiler: rustup toolchain install nightly --profile minimal"
+        );
+        let built = workspace::metadata(workspace::root())?.target_directory;
+        Ok(Self {
+            program: installed()?,
+            built: built.join("fuzz").into(),
+        })
+    }
+
+    /// One of its commands, with the words that they share.
+    fn command(&self, word: &str) -> Command {
+        let mut command = Command::new("rustup");
+        command
+            .args(["run", "nightly"])
+            .arg(&self.program)
+            .args([word, "--fuzz-dir"])
+            .arg(folder())
+            .arg("--target-dir")
+            .arg(&self.built)
+            // That of the compiler which runs us.
+            .env_remove("CARGO")
+            .current_dir(workspace::root());
+        command
+    }
 }
 
 fn folder() -> PathBuf {
@@ -156,7 +173,7 @@ fn targets(fuzz: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The program `cargo-fuzz`: ours in `.cache`, installed when it is missing.
-fn cargo_fuzz() -> anyhow::Result<PathBuf> {
+fn installed() -> anyhow::Result<PathBuf> {
     let root = workspace::root().join(".cache");
     let program = root.join("bin/cargo-fuzz");
     if !program.exists() {
