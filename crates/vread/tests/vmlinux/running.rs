@@ -75,7 +75,8 @@ impl Stack {
         self.has("ksys_read") && self.has("do_syscall_64")
     }
 
-    /// Whether the CPU is where the kernel itself knows no way out: in a retpoline, or between two tasks' stacks.
+    /// Whether the CPU is where the kernel itself knows no way out: in a retpoline, or between two tasks, where 6.1 fills
+    /// the processor's return buffer by calls that its table, which knows the code before it was patched, has not.
     fn is_nowhere(&self) -> bool {
         let at = self.frames.first().map(String::as_str);
         self.is_dead_end || at == Some("__switch_to_asm")
